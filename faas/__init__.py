@@ -1,0 +1,1 @@
+"""Functions: the Lambda API, the Runtime API and the microVMs behind them."""

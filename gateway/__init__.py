@@ -1,0 +1,1 @@
+"""The API gateway: products, plans, keys, limits and usage."""

@@ -1,0 +1,1 @@
+"""Mixer's policy half: decisions, limits and the ext_authz service."""

@@ -1,0 +1,1 @@
+"""Mixer's telemetry half: access logs in, rollups and metrics out."""

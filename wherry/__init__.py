@@ -1,0 +1,1 @@
+"""The ground floor: model, configuration, store, clock, errors, serving and the command line."""

@@ -1,0 +1,182 @@
+"""Documents to resources: which kind, which fields, and what to say when one is off."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from wherry.config.document import Document, one_of
+from wherry.errors import ConfigError, Problem
+from wherry.model.resource import Resource, Strict
+from wherry.model.service import ShortForm, ShortService, ShortVersion
+from wherry.model.world import FIELD
+
+KINDS: Mapping[str, type[Resource]] = {kind.__name__: kind for kind in FIELD}
+APP, VERSION = "app", "version"
+MAX_SHOWN = 40
+"""Most characters of a wrong value that an error repeats."""
+
+
+def resources(document: Document) -> Iterator[Resource]:
+    """Yield the resources that a document stands for.
+
+    Raises:
+        ConfigError: Every field that is unknown, missing, mistyped or out of range.
+    """
+    data = document.data
+    if not isinstance(data, dict):
+        raise ConfigError(
+            [document.problem((), f"a {_kind_of(data)}", "a mapping with apiVersion and kind")]
+        )
+    if "kind" not in data:
+        yield from _desugared(_checked(document, ShortForm))
+        return
+    kind = KINDS.get(str(data["kind"]))
+    if kind is None:
+        problem = document.problem(
+            ("kind",), f"unknown kind {data['kind']!r}", one_of(sorted(KINDS), str(data["kind"]))
+        )
+        raise ConfigError([problem])
+    yield _checked(document, kind)
+
+
+T = TypeVar("T", bound=Strict)
+
+
+def _checked(document: Document, model: type[T]) -> T:
+    try:
+        return model.model_validate(
+            document.data, by_alias=True, by_name=False, context={"from_file": True}
+        )
+    except ValidationError as error:
+        raise ConfigError(
+            list(dict.fromkeys(_problem(document, e) for e in error.errors(include_url=False)))
+        ) from None
+
+
+def _problem(document: Document, error: ErrorDetails) -> Problem:
+    path: list[str | int] = [part for part in error["loc"] if part != "[key]"]
+    context: dict[str, Any] = error.get("ctx") or {}
+    where = _dotted(path)
+    match error["type"]:
+        case "unknown_field":
+            name = str(context["field"])
+            path.append(name)
+            return document.problem(
+                path, f"unknown field {_dotted(path)!r}", one_of(context["allowed"], name)
+            )
+        case "missing":
+            parent = _dotted(path[:-1]) or "the document"
+            return document.problem(path, f"no field {path[-1]!r} in {parent}", f"{path[-1]!r}")
+        case "value_error":
+            text = str(context.get("error", error["msg"]))
+            found, comma, expected = text.partition("expected ")
+            if comma:
+                return document.problem(path, f"{where}: {found.rstrip(' :,')}", expected)
+            return document.problem(path, f"{where}: {text}", "a valid value")
+        case _:
+            found = f"{where}: {_shown(error['input'])}"
+            return document.problem(path, found, _expected(error["type"], context, error["msg"]))
+
+
+_TYPES = {
+    "string_type": "a string (put it in quotes)",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "float_type": "a number",
+}
+
+
+def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
+    match kind:
+        case "literal_error":
+            return str(context["expected"])
+        case "string_pattern_mismatch":
+            return f"text of the form {context['pattern']}"
+        case "greater_than_equal":
+            return f"at least {context['ge']}"
+        case "less_than_equal":
+            return f"at most {context['le']}"
+        case _ if kind in _TYPES:
+            return _TYPES[kind]
+        case _:
+            return message[0].lower() + message[1:].replace("nput should", "value that should", 1)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _shown(value: object) -> str:
+    match value:
+        case str():
+            return repr(value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…")
+        case bool():
+            return str(value).lower()
+        case None:
+            return "nothing"
+        case dict() | list():
+            return f"a {_kind_of(value)}"
+        case _:
+            return str(value)
+
+
+def _kind_of(value: object) -> str:
+    match value:
+        case dict():
+            return "mapping"
+        case list():
+            return "list"
+        case str():
+            return "text"
+        case _:
+            return type(value).__name__
+
+
+def _desugared(short: ShortForm) -> Iterator[Resource]:
+    for name, service in short.services.items():
+        yield _service(name, service.service_port, {APP: name})
+        for version, form in service.versions.items():
+            labels = {APP: name, VERSION: version}
+            yield _service(f"{name}-{version}", service.service_port, labels)
+            if form.run is not None:
+                yield _workload(name, version, form)
+        if service.run is not None:
+            yield _workload(name, "v1", service)
+
+
+def _service(name: str, port: int, selector: Mapping[str, str]) -> Resource:
+    return KINDS["Service"].model_validate(
+        {
+            "api_version": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"selector": dict(selector), "ports": [{"port": port}]},
+        }
+    )
+
+
+def _workload(service: str, version: str, form: ShortVersion) -> Resource:
+    name = service if isinstance(form, ShortService) else f"{service}-{version}"
+    return KINDS["Workload"].model_validate(
+        {
+            "api_version": "wherry.dev/v1",
+            "kind": "Workload",
+            "metadata": {"name": name},
+            "spec": {
+                "service": service,
+                "version": version,
+                "command": form.run,
+                "port": form.port,
+                "environment": form.environment,
+            },
+        }
+    )

@@ -1,0 +1,116 @@
+"""Names that resources give each other: each must lead somewhere."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from wherry.config.document import Document, one_of
+from wherry.errors import Problem
+from wherry.model.access import AuthorizationPolicy, CheckPolicy
+from wherry.model.function import Function
+from wherry.model.product import ApiProduct, Consumer
+from wherry.model.resource import Resource
+from wherry.model.route import HTTPRoute
+from wherry.model.service import Service, Workload
+from wherry.model.world import World
+
+Place = tuple[str | int, ...]
+
+
+def dangling(
+    world: World, written: Mapping[tuple[str, str], tuple[Document, Path]]
+) -> Iterator[Problem]:
+    """Yield a problem for each name that leads nowhere.
+
+    Args:
+        world: What was read.
+        written: Document and folder of each resource by kind and name.
+    """
+    for resource in world.resources():
+        document, folder = written[type(resource).__name__, resource.name]
+        for path, found, expected in _wrong(resource, world, folder):
+            yield document.problem(path, found, expected)
+
+
+def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Place, str, str]]:
+    match resource:
+        case HTTPRoute():
+            yield from _route(resource, world)
+        case Workload():
+            yield from _missing("service", resource.spec.service, world.services, "spec", "service")
+        case CheckPolicy():
+            for i, name in enumerate(resource.spec.services):
+                yield from _missing("service", name, world.services, "spec", "services", i)
+        case AuthorizationPolicy():
+            yield from _selector(resource, world)
+        case ApiProduct():
+            yield from _product(resource, world)
+        case Consumer():
+            yield from _consumer(resource, world)
+        case Function():
+            if not (folder / resource.spec.code).is_dir():
+                yield ("spec", "code"), f"no folder {resource.spec.code!r}", "a folder of code"
+        case _:
+            return
+
+
+def _missing(
+    what: str, name: str, known: Mapping[str, object], *path: str | int
+) -> Iterator[tuple[Place, str, str]]:
+    if name not in known:
+        yield path, f"no {what} {name!r}", one_of(sorted(known), name)
+
+
+def _route(route: HTTPRoute, world: World) -> Iterator[tuple[Place, str, str]]:
+    for i, parent in enumerate(route.spec.parent_refs):
+        path = ("spec", "parentRefs", i)
+        if parent.kind == "Service":
+            yield from _missing("service", parent.name, world.services, *path, "name")
+            continue
+        yield from _missing("gateway", parent.name, world.gateways, *path, "name")
+        if parent.section_name and (gateway := world.gateways.get(parent.name)):
+            names = {listener.name: listener for listener in gateway.spec.listeners}
+            yield from _missing("listener", parent.section_name, names, *path, "sectionName")
+    for i, rule in enumerate(route.spec.rules):
+        for j, backend in enumerate(rule.backend_refs):
+            place = ("spec", "rules", i, "backendRefs", j)
+            yield from _missing("service", backend.name, world.services, *place, "name")
+            yield from _port(backend.name, backend.port, world.services, (*place, "port"))
+
+
+def _port(
+    name: str, port: int | None, services: Mapping[str, Service], path: Place
+) -> Iterator[tuple[Place, str, str]]:
+    service = services.get(name)
+    if service and port not in {None, *(p.port for p in service.spec.ports)}:
+        ports = ", ".join(str(p.port) for p in service.spec.ports)
+        yield path, f"service {name!r} has no port {port}", ports
+
+
+def _selector(policy: AuthorizationPolicy, world: World) -> Iterator[tuple[Place, str, str]]:
+    app = policy.spec.selector.match_labels.get("app")
+    if app is not None:
+        apps = {
+            s.spec.selector["app"]: s for s in world.services.values() if "app" in s.spec.selector
+        }
+        yield from _missing("service", app, apps, "spec", "selector", "matchLabels", "app")
+
+
+def _product(product: ApiProduct, world: World) -> Iterator[tuple[Place, str, str]]:
+    for i, route in enumerate(product.spec.routes):
+        if route.to.service is not None:
+            path = ("spec", "routes", i, "to", "service")
+            yield from _missing("service", route.to.service, world.services, *path)
+    for i, plan in enumerate(product.spec.plans):
+        yield from _missing("plan", plan, world.plans, "spec", "plans", i)
+
+
+def _consumer(consumer: Consumer, world: World) -> Iterator[tuple[Place, str, str]]:
+    for i, subscription in enumerate(consumer.spec.subscriptions):
+        path = ("spec", "subscriptions", i)
+        yield from _missing("product", subscription.product, world.products, *path, "product")
+        yield from _missing("plan", subscription.plan, world.plans, *path, "plan")
+        product = world.products.get(subscription.product)
+        if product and subscription.plan in world.plans:
+            offered = {plan: plan for plan in product.spec.plans}
+            what = f"plan of {product.name!r} named"
+            yield from _missing(what, subscription.plan, offered, *path, "plan")

@@ -1,0 +1,84 @@
+"""Everything that users wrote, as one immutable value."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+
+from wherry.model.access import AuthorizationPolicy, CheckPolicy
+from wherry.model.function import Function
+from wherry.model.product import ApiProduct, Consumer, Plan
+from wherry.model.resource import Resource
+from wherry.model.route import Gateway, HTTPRoute
+from wherry.model.service import Service, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a resource was written.
+
+    Attributes:
+        file: Path as the user named it.
+        line: First line of its document.
+        folder: Absolute folder of the file; relative paths in the resource start here.
+    """
+
+    file: str
+    line: int
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The configuration: by kind, then by name. Built by `wherry.config.load`.
+
+    Attributes:
+        origins: By ``(kind, name)``, for messages that name the place.
+    """
+
+    services: Mapping[str, Service] = field(default_factory=dict)
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
+    gateways: Mapping[str, Gateway] = field(default_factory=dict)
+    http_routes: Mapping[str, HTTPRoute] = field(default_factory=dict)
+    authorization_policies: Mapping[str, AuthorizationPolicy] = field(default_factory=dict)
+    check_policies: Mapping[str, CheckPolicy] = field(default_factory=dict)
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    products: Mapping[str, ApiProduct] = field(default_factory=dict)
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    consumers: Mapping[str, Consumer] = field(default_factory=dict)
+    origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            frozen = MappingProxyType(dict(getattr(self, each.name)))
+            object.__setattr__(self, each.name, frozen)
+
+    def resources(self) -> Iterator[Resource]:
+        """Yield every resource, kind by kind."""
+        for each in fields(self):
+            if each.name != "origins":
+                yield from getattr(self, each.name).values()
+
+    def origin(self, kind: str, name: str) -> Origin:
+        """Return where the resource was written."""
+        return self.origins[kind, name]
+
+
+FIELD: Mapping[type[Resource], str] = MappingProxyType(
+    {
+        Service: "services",
+        Workload: "workloads",
+        Gateway: "gateways",
+        HTTPRoute: "http_routes",
+        AuthorizationPolicy: "authorization_policies",
+        CheckPolicy: "check_policies",
+        Function: "functions",
+        ApiProduct: "products",
+        Plan: "plans",
+        Consumer: "consumers",
+    }
+)
+"""Every kind that a file may hold, and where `World` keeps it."""
