@@ -47,10 +47,11 @@ class StartError(WherryError):
 class PortInUse(StartError):
     """Another program listens where a part wanted to."""
 
-    def __init__(self, part: str, host: str, port: int, option: str) -> None:
+    def __init__(self, part: str, host: str, port: int, _option: str = "") -> None:
         super().__init__(
             f"{part}: {host}:{port} is taken by another program, expected a free port; "
-            f"end that program, or choose another port with {option} (0 lets the kernel choose)"
+            f"end that program, or choose another with --listen {part}={host}:PORT "
+            "(0 lets the kernel choose)"
         )
         self.part, self.host, self.port = part, host, port
 

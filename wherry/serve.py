@@ -44,7 +44,7 @@ class Address:
         return cls(host, int(port))
 
 
-def listening(part: str, address: Address, *, option: str) -> socket.socket:
+def listening(part: str, address: Address, *, option: str = "") -> socket.socket:
     """Return a bound TCP socket for a server to listen on.
 
     Args:

@@ -15,6 +15,9 @@ MAX_FILE = 1 << 20
 MAX_NODES = 200_000
 """Most values in one file, aliases counted at each use."""
 
+MAX_DEPTH = 64
+"""Most mappings and lists inside each other."""
+
 Path = tuple[str | int, ...]
 
 
@@ -59,10 +62,25 @@ def documents(file: str, text: str) -> list[Document]:
     if len(text) > MAX_FILE:
         raise ConfigError([Problem(file, 1, f"{len(text)} bytes", f"at most {MAX_FILE}")])
     try:
+        _shallow(file, text)
         nodes = [n for n in yaml.compose_all(text, Loader=yaml.CSafeLoader) if n is not None]
     except yaml.YAMLError as error:
         raise ConfigError([_syntax(file, error)]) from None
     return [read for node in nodes if (read := _read(file, node)).data is not None]
+
+
+def _shallow(file: str, text: str) -> None:
+    """Refuse text that nests deeper than the composer's own recursion would survive."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1
+            found = f"values nested deeper than {MAX_DEPTH}"
+            raise ConfigError([Problem(file, line, found, "a flatter file")])
 
 
 def _syntax(file: str, error: yaml.YAMLError) -> Problem:
@@ -88,6 +106,8 @@ class _Reader:
         self._count += 1
         if self._count > MAX_NODES:
             self._refuse(node, f"more than {MAX_NODES} values", "a smaller file")
+        if len(path) > MAX_DEPTH:
+            self._refuse(node, f"values nested deeper than {MAX_DEPTH}", "a flatter file")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return dict(self._fields(node, path))

@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from wherry.config.document import Document, one_of
 from wherry.errors import ConfigError, Problem
-from wherry.model.resource import Resource, Strict
+from wherry.model.resource import Resource, Strict, is_name
 from wherry.model.service import ShortForm, ShortService, ShortVersion
 from wherry.model.world import FIELD
 
@@ -30,7 +30,10 @@ def resources(document: Document) -> Iterator[Resource]:
             [document.problem((), f"a {_kind_of(data)}", "a mapping with apiVersion and kind")]
         )
     if "kind" not in data:
-        yield from _desugared(_checked(document, ShortForm))
+        short = _checked(document, ShortForm)
+        if problems := list(_unnameable(document, short)):
+            raise ConfigError(problems)
+        yield from _desugared(short)
         return
     kind = KINDS.get(str(data["kind"]))
     if kind is None:
@@ -139,6 +142,17 @@ def _kind_of(value: object) -> str:
             return "text"
         case _:
             return type(value).__name__
+
+
+def _unnameable(document: Document, short: ShortForm) -> Iterator[Problem]:
+    for name, service in short.services.items():
+        for version in service.versions:
+            if not is_name(f"{name}-{version}"):
+                yield document.problem(
+                    ("services", name, "versions", version),
+                    f"version {version!r} of service {name!r}: '{name}-{version}' is no name",
+                    "a-z, 0-9, '-' and '.', at most 63 characters between dots",
+                )
 
 
 def _desugared(short: ShortForm) -> Iterator[Resource]:

@@ -9,7 +9,7 @@ from wherry.model.access import AuthorizationPolicy, CheckPolicy
 from wherry.model.function import Function
 from wherry.model.product import ApiProduct, Consumer
 from wherry.model.resource import Resource
-from wherry.model.route import HTTPRoute
+from wherry.model.route import Gateway, HTTPRoute
 from wherry.model.service import Service, Workload
 from wherry.model.world import World
 
@@ -33,6 +33,8 @@ def dangling(
 
 def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Place, str, str]]:
     match resource:
+        case Gateway():
+            yield from _gateway(resource)
         case HTTPRoute():
             yield from _route(resource, world)
         case Workload():
@@ -51,6 +53,26 @@ def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Pla
                 yield ("spec", "code"), f"no folder {resource.spec.code!r}", "a folder of code"
         case _:
             return
+
+
+def _gateway(gateway: Gateway) -> Iterator[tuple[Place, str, str]]:
+    """Listeners need names of their own, and a port and host name that no other one has.
+
+    Source: https://gateway-api.sigs.k8s.io/reference/spec/#gatewayspec (distinct listeners)
+    """
+    names: set[str] = set()
+    places: set[tuple[int, str | None]] = set()
+    for i, listener in enumerate(gateway.spec.listeners):
+        path = ("spec", "listeners", i)
+        if listener.name in names:
+            found = f"listener {listener.name!r} a second time"
+            yield (*path, "name"), found, "each name once per gateway"
+        elif (listener.port, listener.hostname) in places:
+            host = f"host {listener.hostname!r}" if listener.hostname else "no host name"
+            found = f"listener {listener.name!r} with port {listener.port} and {host}, as another"
+            yield (*path, "port"), found, "each port and hostname once per gateway"
+        names.add(listener.name)
+        places.add((listener.port, listener.hostname))
 
 
 def _missing(

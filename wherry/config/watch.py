@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from watchfiles import awatch
@@ -35,7 +35,7 @@ class Worlds:
             self._generation += 1
             self._changed.notify_all()
 
-    async def follow(self) -> AsyncIterator[World]:
+    async def follow(self) -> AsyncGenerator[World]:
         """Yield the current World and each later one; a slow reader gets only the newest."""
         seen = -1
         while True:
@@ -45,7 +45,7 @@ class Worlds:
             yield world
 
 
-async def watch(source: Path, worlds: Worlds) -> None:
+async def watch(source: Path, worlds: Worlds, *, read: Callable[[Path], World] = load) -> None:
     """Reload ``source`` into ``worlds`` whenever a YAML file of it changes, until cancelled.
 
     Files that are wrong are refused whole: `Worlds.current` stays, the reasons are logged.
@@ -59,13 +59,13 @@ async def watch(source: Path, worlds: Worlds) -> None:
         recursive=False,
     )
     async for _ in changes:
-        await reload(source, worlds)
+        await reload(source, worlds, read=read)
 
 
-async def reload(source: Path, worlds: Worlds) -> None:
+async def reload(source: Path, worlds: Worlds, *, read: Callable[[Path], World] = load) -> None:
     """Read ``source`` once and replace the current World if it is good."""
     try:
-        world = await asyncio.to_thread(load, source)
+        world = await asyncio.to_thread(read, source)
     except ConfigError as error:
         worlds.refused = error
         for problem in error.problems:

@@ -93,7 +93,7 @@ class CheckMatch(Strict):
     paths: Patterns = []
     methods: Patterns = []
     sources: Patterns = []
-    headers: dict[HeaderName, Patterns] = {}
+    headers: dict[HeaderName, Annotated[Patterns, Field(min_length=1)]] = {}
 
 
 class CheckRule(Strict):

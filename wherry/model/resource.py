@@ -21,10 +21,16 @@ Name = Annotated[
 ]
 """A DNS-1123 subdomain, as Kubernetes names are."""
 
+
+def is_name(text: str) -> bool:
+    """Return whether ``text`` is a `Name`."""
+    return len(text) <= 253 and re.fullmatch(rf"{LABEL}(\.{LABEL})*", text) is not None  # noqa: PLR2004
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP port."""
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -36,7 +42,7 @@ def seconds(text: str) -> float:
 
     Source: https://gateway-api.sigs.k8s.io/geps/gep-2257/
     """
-    if not re.fullmatch(rf"({_DURATION.pattern})+", text):
+    if not re.fullmatch(rf"({_DURATION.pattern}){{1,4}}", text, re.ASCII):
         raise ValueError(f"duration {text!r}: expected a form like 500ms, 10s or 1m30s")
     return sum(float(n) * _UNIT_SECONDS[unit] for n, unit in _DURATION.findall(text))
 

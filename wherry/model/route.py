@@ -3,9 +3,10 @@
 Source: https://gateway-api.sigs.k8s.io/reference/spec/ (v1)
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wherry.model.resource import Duration, Name, Port, Resource, Strict
 
@@ -52,14 +53,56 @@ class ParentRef(Strict):
     port: Port | None = None
 
 
-class PathMatch(Strict):
+_NEVER_SEEN = re.compile(r"//|/\.\.?(/|$)|%2[fF]|[?#\\\s\x00-\x1f]")
+"""What no path holds once an Envoy has made it plain."""
+
+_NOT_RE2 = re.compile(r"\(\?(=|!|<=|<!|>|\(|P=|#)|[*+?}]\+|\\[1-9Z]")
+"""What Python reads in a regular expression and RE2 does not.
+
+Source: https://github.com/google/re2/wiki/Syntax
+"""
+
+
+class _Pattern(Strict):
+    """A value that is a regular expression if ``type`` says so."""
+
+    type: str
+    value: str
+
+    @model_validator(mode="after")
+    def _a_regular_expression_can_be_read(self) -> Self:
+        if self.type == "RegularExpression":
+            if beyond := _NOT_RE2.search(self.value.replace(r"\\", "")):
+                raise ValueError(
+                    f"regular expression {self.value!r}: {beyond[0]!r}, expected RE2 syntax"
+                )
+            try:
+                re.compile(self.value)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(
+                    f"regular expression {self.value!r}: {error}, expected RE2 syntax"
+                ) from None
+        return self
+
+
+class PathMatch(_Pattern):
     """How a path must look; a prefix matches whole path segments."""
 
     type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
-    value: str = Field(default="/", max_length=1024)
+    value: str = Field(default="/", min_length=1, max_length=1024)
+
+    @model_validator(mode="after")
+    def _a_path_can_be_seen(self) -> Self:
+        plain = self.value.startswith("/") and not _NEVER_SEEN.search(self.value)
+        if self.type != "RegularExpression" and not plain:
+            raise ValueError(
+                f"path {self.value!r}, expected one that starts with '/' and holds no '//', "
+                "'/./', '/../', '%2F', '?' or '#'"
+            )
+        return self
 
 
-class HeaderMatch(Strict):
+class HeaderMatch(_Pattern):
     """A header that must be there."""
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
@@ -67,7 +110,7 @@ class HeaderMatch(Strict):
     value: str = Field(min_length=1, max_length=4096)
 
 
-class QueryParamMatch(Strict):
+class QueryParamMatch(_Pattern):
     """A query parameter that must be there."""
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
@@ -88,7 +131,7 @@ class HeaderValue(Strict):
     """A header to set or add."""
 
     name: HeaderName
-    value: str = Field(min_length=1, max_length=4096)
+    value: str = Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")
 
 
 class HeaderModifier(Strict):

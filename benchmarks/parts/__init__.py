@@ -1,0 +1,1 @@
+"""What the benchmarks share: starting things, counting CPU, the closing line."""

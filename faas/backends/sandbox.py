@@ -1,0 +1,131 @@
+"""The command line of a sandbox: what a function's process may see of the host.
+
+Pure: paths in, arguments out.
+"""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+TMP_BYTES = 512 << 20
+"""Size of ``/tmp``, as Lambda gives it."""
+
+NOBODY = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a sandbox shows of the host, all of it read-only.
+
+    Attributes:
+        python: The interpreter's executable.
+        prefix: The interpreter's installation.
+        agent: What becomes ``/opt/wherry``.
+        runtime: What becomes ``/var/runtime``.
+        code: What becomes ``/var/task``.
+    """
+
+    python: Path
+    prefix: Path
+    agent: Path
+    runtime: Path
+    code: Path
+
+    def binds(self) -> list[tuple[Path, str]]:
+        """Return ``(host path, path inside)`` for everything shown, parents first."""
+        system = [Path(name) for name in ("/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache")]
+        shown = [(path, str(path)) for path in system if path.exists()]
+        if self.prefix != Path("/usr"):
+            shown.append((self.prefix, str(self.prefix)))
+        elif self.python.exists():
+            shown.append((self.python, str(self.python)))
+        return [
+            *shown,
+            (self.agent, "/opt/wherry"),
+            (self.runtime, "/var/runtime"),
+            (self.code, "/var/task"),
+        ]
+
+
+def agent_command(view: View, fd: int, uid: int | None) -> list[str]:
+    """Return what runs inside: the agent on ``fd``, as ``uid`` (None: as it finds itself)."""
+    command = [str(view.python), "-I", "-S", "/opt/wherry", "--fd", str(fd)]
+    return command if uid is None else [*command, "--uid", str(uid)]
+
+
+def bubblewrap(view: View, fd: int, uid: int | None) -> list[str]:
+    """Return bubblewrap's arguments to run the agent.
+
+    Args:
+        view: What it sees.
+        fd: The channel, inherited.
+        uid: With root's powers, the host user that the sandbox becomes, so that its limits and
+            signals concern no other; None: a user namespace over the caller's own user.
+    """
+    parents = {folder for _, inside in view.binds() for folder in Path(inside).parents}
+    folders = sorted(map(str, {*parents, Path("/opt/python")} - {Path("/")}))
+    shown = [arg for folder in folders for arg in ("--perms", "0755", "--dir", folder)]
+    shown += [arg for host, inside in view.binds() for arg in ("--ro-bind", str(host), inside)]
+    if uid is None:
+        identity = ["--unshare-all", "--uid", str(NOBODY), "--gid", str(NOBODY)]
+        capabilities = ["--cap-drop", "ALL"]
+    else:
+        identity = [
+            *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
+            "--unshare-cgroup-try",
+        ]
+        capabilities = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return [
+        *identity,
+        *("--hostname", "function", "--die-with-parent", "--new-session", "--clearenv"),
+        *capabilities,
+        *shown,
+        *("--proc", "/proc", "--dev", "/dev"),
+        *("--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
+        *("--remount-ro", "/", "--chdir", "/var/task"),
+        "--",
+        *agent_command(view, fd, uid),
+    ]
+
+
+def user_namespace(view: View, fd: int) -> list[str]:
+    """Return a util-linux ``unshare`` command that runs the agent, for hosts without bubblewrap.
+
+    A shell builds the file system, then a second user namespace without powers takes over.
+    """
+    return [
+        "unshare",
+        *("--user", "--map-root-user", "--mount", "--ipc", "--uts", "--net", "--pid", "--fork"),
+        *("--kill-child=SIGKILL", "--propagation", "private", "--"),
+        *("sh", "-ec", _build(view), "sandbox"),
+        *agent_command(view, fd, None),
+    ]
+
+
+def _build(view: View) -> str:
+    """Return a shell script that makes a root of ``view``, enters it and runs its arguments."""
+    root = "/tmp"  # noqa: S108
+    lines = [f"mount -t tmpfs -o mode=755 root {root}", f"cd {root}"]
+    for host, inside in view.binds():
+        target = shlex.quote(f".{inside}")
+        make = "mkdir -p" if host.is_dir() else "install -D /dev/null"
+        lines += [
+            f"{make} {target}",
+            f"mount --bind {shlex.quote(str(host))} {target}",
+            f"mount -o remount,bind,ro,nosuid,nodev {target}",
+        ]
+    for device in ("null", "zero", "full", "random", "urandom"):
+        lines += [
+            f"install -D /dev/null ./dev/{device}",
+            f"mount --bind /dev/{device} ./dev/{device}",
+        ]
+    return "\n".join(
+        [
+            *lines,
+            "mkdir -p ./proc ./tmp ./opt/python ./old",
+            "mount -t proc -o nosuid,nodev,noexec proc ./proc",
+            f"mount -t tmpfs -o mode=1777,nosuid,nodev,size={TMP_BYTES} tmp ./tmp",
+            "ip link set lo up || ifconfig lo up",
+            "pivot_root . old",
+        ]
+    )

@@ -1,0 +1,173 @@
+"""The guest's end of the channel to the host: frames, credit, one reader, many writers.
+
+A frame is ``type u8 | stream u32 | length u32 | payload``, big-endian. Kinds and rules are those
+of ``faas/channel.py``, the host's end; this file repeats them because it runs where nothing but
+the standard library is installed.
+"""
+
+import contextlib
+import json
+import os
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+
+HEAD = struct.Struct("!BII")
+MAX_FRAME = 65536
+WINDOW = 262144
+
+
+class Kind(IntEnum):
+    """What a frame is; see ``faas/channel.py`` for who sends which and what it carries."""
+
+    HELLO = 1
+    LAUNCH = 2
+    PARKED = 3
+    READY = 4
+    PROCEED = 5
+    CLOCK = 6
+    RESTORE = 7
+    EVENT = 8
+    RESULT = 9
+    CONNECT = 10
+    DATA = 11
+    END = 12
+    RESET = 13
+    CREDIT = 14
+    LOG = 15
+    EXIT = 16
+
+
+LOG_STREAM = 0
+VERSION = 1
+_NEITHER_END = 0.002
+
+
+class StreamReset(Exception):
+    """The host no longer wants this stream."""
+
+
+class HostGone(Exception):
+    """The channel is closed; there is nobody left to work for."""
+
+
+class Link:
+    """Frames to and from the host over one file descriptor.
+
+    Any thread may send; one thread iterates over `frames`. Data of a stream waits for the host's
+    credit, so a slow host slows that stream and no other.
+
+    Args:
+        fd: Blocking descriptor: a socket, or a virtio port (where a read of nothing means that
+            the host is not connected at this moment).
+        reconnects: Whether an end of file passes, as on a virtio port.
+    """
+
+    def __init__(self, fd: int, *, reconnects: bool) -> None:
+        self._fd = fd
+        self._reconnects = reconnects
+        self._writing = threading.Lock()
+        self._credit = {LOG_STREAM: WINDOW}
+        self._credited = threading.Condition()
+        self._ids = iter(range(1, 1 << 31, 2))
+
+    def open(self) -> int:
+        """Return the number of a new stream, with a full window."""
+        with self._credited:
+            stream = next(self._ids)
+            self._credit[stream] = WINDOW
+        return stream
+
+    def close(self, stream: int) -> None:
+        """Forget a stream; a sender that waits for its credit gets `StreamReset`."""
+        with self._credited:
+            self._credit.pop(stream, None)
+            self._credited.notify_all()
+
+    def credit(self, stream: int, amount: int) -> None:
+        """Let ``amount`` more bytes flow to the host on ``stream``."""
+        with self._credited:
+            if stream in self._credit:
+                self._credit[stream] += amount
+                self._credited.notify_all()
+
+    def hello(self) -> None:
+        """Say that the agent is up."""
+        self.send_json(Kind.HELLO, version=VERSION)
+
+    def restart(self) -> None:
+        """Forget every stream, and start anew with the log's credit: the host is another one."""
+        with self._credited:
+            self._credit = {LOG_STREAM: WINDOW}
+            self._credited.notify_all()
+
+    def send(self, kind: Kind, stream: int = 0, payload: bytes = b"") -> None:
+        """Write one frame."""
+        view = memoryview(HEAD.pack(kind, stream, len(payload)) + payload)
+        with self._writing:
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+    def send_json(self, kind: Kind, stream: int = 0, /, **fields: object) -> None:
+        """Write one frame whose payload is a JSON object."""
+        self.send(kind, stream, json.dumps(fields).encode())
+
+    def send_data(self, stream: int, data: bytes) -> None:
+        """Write ``data`` as the host's credit allows; return when all of it is written.
+
+        Raises:
+            StreamReset: The stream was closed meanwhile.
+        """
+        view = memoryview(data)
+        while view:
+            size = self._spend(stream, 1, min(len(view), MAX_FRAME))
+            self.send(Kind.DATA, stream, bytes(view[:size]))
+            view = view[size:]
+
+    def send_log(self, line: bytes) -> None:
+        """Write one line of log once the host has room for the whole of it."""
+        self._spend(LOG_STREAM, len(line) + 1, len(line) + 1)
+        self.send(Kind.LOG, LOG_STREAM, line)
+
+    def _spend(self, stream: int, least: int, most: int) -> int:
+        with self._credited:
+            self._credited.wait_for(lambda: self._credit.get(stream, least) >= least)
+            if stream not in self._credit:
+                raise StreamReset
+            size = min(self._credit[stream], most)
+            self._credit[stream] -= size
+            return size
+
+    def send_result(self, header: Mapping[str, object], body: bytes) -> None:
+        """Write a result's header, body and end as one stream."""
+        stream = self.open()
+        self.send_json(Kind.RESULT, stream, **header)
+        with contextlib.suppress(StreamReset):
+            self.send_data(stream, body)
+            self.send(Kind.END, stream)
+        self.close(stream)
+
+    def frames(self) -> Iterator[tuple[Kind, int, bytes]]:
+        """Yield ``(kind, stream, payload)`` until the host is gone.
+
+        Raises:
+            HostGone: At the end of the channel.
+        """
+        while True:
+            kind, stream, length = HEAD.unpack(self._read(HEAD.size))
+            yield Kind(kind), stream, self._read(length)
+
+    def _read(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            try:
+                piece = os.read(self._fd, size - len(parts))
+            except ConnectionError:
+                raise HostGone from None
+            if not piece:
+                if not self._reconnects:
+                    raise HostGone
+                threading.Event().wait(_NEITHER_END)
+            parts += piece
+        return bytes(parts)

@@ -1,0 +1,1 @@
+"""Builds what guests start from: the runtime's files, a kernel, a root file system."""

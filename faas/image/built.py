@@ -1,0 +1,60 @@
+"""The image that guests start from: what it is, and where the cache has it."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import faas.image
+from faas.image.layout import laid_out
+
+QEMU = "qemu-system-x86_64"
+OFFER = "offer.json"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The files that every guest starts from.
+
+    Attributes:
+        kernel: Uncompressed ELF kernel.
+        boot: Archive that the kernel starts from.
+        root: Read-only disk with Debian's Python.
+        guest: Read-only disk with the runtime and the agent.
+        key: Changes whenever one of them does.
+    """
+
+    kernel: Path
+    boot: Path
+    root: Path
+    guest: Path
+    key: str
+
+
+def find(program: str) -> str | None:
+    """Return the path of a program, looked for where system programs are."""
+    return shutil.which(program, path=_PATH)
+
+
+def built(cache: Path) -> Image | None:
+    """Return the image in ``cache`` that fits this version of Wherry, or None."""
+    base = base_folder(cache)
+    guest = base / f"{laid_out(cache).name}.ext4"
+    if not (base / OFFER).exists() or not guest.exists():
+        return None
+    key = hashlib.sha256((base / OFFER).read_bytes() + guest.name.encode()).hexdigest()[:16]
+    return Image(base / "vmlinux", base / "boot.cpio", base / "root.ext4", guest, key)
+
+
+def base_folder(cache: Path) -> Path:
+    """Return where images made by this version's code are kept."""
+    return cache / f"image-{_recipe()}"
+
+
+def _recipe() -> str:
+    """Return a name for how images are built: it changes when this package's code does."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(faas.image.__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

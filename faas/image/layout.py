@@ -1,0 +1,106 @@
+"""The files that every guest needs, laid out as it finds them, cached by content."""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import faas.guest
+from wherry.errors import StartError
+
+RUNTIME = "awslambdaric"
+_REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
+_WAY_OUT = "install it with: pip install 'wherry[faas]'"
+
+
+def laid_out(cache: Path) -> Path:
+    """Return a directory with ``runtime`` (``/var/runtime``) and ``agent`` (``/opt/wherry``).
+
+    It is made once for each content of its files; concurrent callers are safe.
+
+    Raises:
+        StartError: awslambdaric is not installed.
+    """
+    files = dict(_runtime_files()) | dict(_agent_files())
+    made = cache / f"guest-{_digest(files)[:16]}"
+    if made.is_dir():
+        return made
+    cache.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="guest-", suffix=".partial", dir=cache))
+    try:
+        scratch.chmod(0o755)
+        for name, source in files.items():
+            _copy(source, scratch, name)
+        _publish(scratch, made)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return made
+
+
+def runtime_version() -> str:
+    """Return the version of awslambdaric that guests run."""
+    return metadata.version(RUNTIME)
+
+
+def _runtime_files() -> Iterator[tuple[str, Path]]:
+    pending, done = [RUNTIME], set[str]()
+    while pending:
+        name = pending.pop()
+        if name in done:
+            continue
+        done.add(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            raise StartError(f"package {name}: not installed, expected; {_WAY_OUT}") from None
+        for file in distribution.files or ():
+            if file.suffix in {".py", ".so"}:
+                yield f"runtime/{file}", Path(str(file.locate()))
+        pending += [_name(each) for each in distribution.requires or () if "extra" not in each]
+    yield "runtime/bootstrap.py", _GUEST / "bootstrap.py"
+
+
+def _agent_files() -> Iterator[tuple[str, Path]]:
+    yield "agent/faas/__init__.py", _GUEST.parent / "__init__.py"
+    yield "agent/__main__.py", _GUEST / "__main__.py"
+    for file in sorted(_GUEST.glob("*.py")):
+        yield f"agent/faas/guest/{file.name}", file
+
+
+def _name(requirement: str) -> str:
+    match = _REQUIREMENT.match(requirement)
+    assert match is not None, requirement  # noqa: S101
+    return match.group()
+
+
+def _digest(files: dict[str, Path]) -> str:
+    digest = hashlib.sha256()
+    for name, source in sorted(files.items()):
+        content = hashlib.sha256(source.read_bytes()).digest()
+        digest.update(name.encode() + b"\0" + content)
+    return digest.hexdigest()
+
+
+def _copy(source: Path, root: Path, name: str) -> None:
+    """Copy a file so that any user may read it, whatever the umask says."""
+    target = root / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o644)
+    for parent in target.relative_to(root).parents:
+        (root / parent).chmod(0o755)
+
+
+def _publish(scratch: Path, made: Path) -> None:
+    try:
+        os.rename(scratch, made)  # noqa: PTH104
+    except OSError:
+        if not made.is_dir():
+            raise
+
+
+_GUEST = Path(faas.guest.__file__).parent

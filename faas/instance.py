@@ -1,0 +1,204 @@
+"""One instance of a function: who may use it, and the calls that wait for one."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from faas.logs import Ring, Tail
+from faas.outcome import Kind, Outcome
+from faas.pool import Pool
+from faas.vm import Call, Launch, VmImage
+
+MAX_TRIES = 2
+"""How many instances may fail to come up for one call before the call fails."""
+
+
+class Phase(Enum):
+    """What an instance is doing, as the dispatcher sees it."""
+
+    STARTING = auto()
+    BUSY = auto()
+    IDLE = auto()
+    ENDING = auto()
+
+
+@dataclass(slots=True)
+class Job:
+    """A call that wants an instance.
+
+    Attributes:
+        call: What to run; None asks for a ready instance and nothing else.
+        result: Where the outcome goes; None for a job without a call.
+        taken: Called once, when an instance takes the job.
+        tries: How many instances failed to come up for it.
+    """
+
+    call: Call | None
+    result: asyncio.Future[Outcome | None]
+    taken: Callable[[], None]
+    tries: int = 0
+
+    def answer(self, outcome: Outcome | None) -> None:
+        """Hand over the outcome, unless the caller went away."""
+        if not self.result.done():
+            self.result.set_result(outcome)
+
+    def fail(self, error: Exception) -> None:
+        """Hand over an error, unless the caller went away."""
+        if not self.result.done():
+            self.result.set_exception(error)
+
+
+class Instance:
+    """The dispatcher's half of one VM: its phase and the way to wake it.
+
+    The task that owns the VM is the only one to touch the VM; others change the phase here.
+
+    Attributes:
+        id: Unique in this process.
+        phase: Changed by `rest`, `assign`, `stop` and `busy` only.
+        since: Monotonic seconds when it last went idle.
+        dead: The VM ended by itself.
+        kind: How it came up; what its first call is told.
+        started: Seconds that coming up took, until the first call was told.
+        tail: What it printed since its last call began.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.phase = Phase.STARTING
+        self.since = 0.0
+        self.dead = False
+        self.kind = Kind.COLD
+        self.started: float | None = None
+        self.tail = Tail()
+        self._wake: asyncio.Future[Job | None] | None = None
+
+    def rest(self, now: float) -> asyncio.Future[Job | None]:
+        """Go idle; the future brings the next job, or None when it is time to end."""
+        self.phase, self.since = Phase.IDLE, now
+        self._wake = asyncio.get_running_loop().create_future()
+        if self.dead:
+            self.stop()
+        return self._wake
+
+    def busy(self) -> None:
+        """Note that the owner took a job straight from the queue."""
+        self.phase = Phase.BUSY
+
+    def assign(self, job: Job) -> None:
+        """Give an idle instance its next job."""
+        assert self.phase is Phase.IDLE  # noqa: S101
+        assert self._wake is not None  # noqa: S101
+        self.phase = Phase.BUSY
+        job.taken()
+        self._wake.set_result(job)
+
+    def stop(self) -> None:
+        """End an idle instance; a busy one ends by itself when it is dead."""
+        if self.phase is Phase.IDLE and self._wake is not None:
+            self.phase = Phase.ENDING
+            self._wake.set_result(None)
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The instances of one version of one function and the calls that wait for them.
+
+    Attributes:
+        key: Unique in this process.
+        launch: What each instance runs.
+        ring: Where its lines go.
+        waiting: Calls in order of arrival; bounded by the limit that admits them.
+        instances: By id.
+        image: The snapshot that instances are restored from, once there is one.
+        retiring: A newer version took over.
+    """
+
+    key: str
+    launch: Launch
+    ring: Ring
+    waiting: deque[Job] = field(default_factory=deque)
+    instances: dict[str, Instance] = field(default_factory=dict)
+    image: VmImage | None = None
+    retiring: bool = False
+
+    def seen(self, limit: int) -> Pool:
+        """Return what the planner needs to know."""
+        phases = [each.phase for each in self.instances.values()]
+        return Pool(
+            waiting=len(self.waiting),
+            starting=phases.count(Phase.STARTING),
+            busy=phases.count(Phase.BUSY),
+            idle_since={each.id: each.since for each in self.idle()},
+            ending=phases.count(Phase.ENDING),
+            limit=limit,
+            retiring=self.retiring,
+        )
+
+    def idle(self) -> list[Instance]:
+        """Return the idle instances, the one that idled longest first."""
+        idle = [each for each in self.instances.values() if each.phase is Phase.IDLE]
+        return sorted(idle, key=lambda each: each.since)
+
+    def take(self, instance: Instance) -> Job | None:
+        """Give ``instance`` the oldest waiting job, if there is one."""
+        while self.waiting:
+            job = self.waiting.popleft()
+            if not job.result.done():
+                instance.busy()
+                job.taken()
+                return job
+        return None
+
+    def pair(self) -> None:
+        """Give waiting jobs to idle instances, those that went idle last first."""
+        idle = self.idle()
+        while idle and self.waiting:
+            job = self.waiting.popleft()
+            if not job.result.done():
+                idle.pop().assign(job)
+
+    def give_back(self, job: Job) -> None:
+        """Put a job first in line that its instance could not begin."""
+        self.waiting.appendleft(job)
+
+    def starting(self) -> list[Instance]:
+        """Return the instances that are on their way."""
+        return [each for each in self.instances.values() if each.phase is Phase.STARTING]
+
+    def forget_preparations(self) -> None:
+        """End the jobs that want nothing but a ready instance."""
+        for job in self.waiting:
+            if job.call is None:
+                job.answer(None)
+        self.forget_abandoned()
+
+    def leave(self, count: int) -> list[Job]:
+        """Remove the oldest ``count`` waiting jobs and return them."""
+        return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
+
+    def platform_failed(self, error: Exception) -> None:
+        """Note that an instance did not come up: the oldest job waits for another or fails."""
+        if self.waiting:
+            self.waiting[0].tries += 1
+            if self.waiting[0].tries >= MAX_TRIES:
+                self.waiting.popleft().fail(error)
+
+    def forget_abandoned(self) -> None:
+        """Drop the jobs whose callers went away."""
+        if any(job.result.done() for job in self.waiting):
+            self.waiting = deque(job for job in self.waiting if not job.result.done())
+
+    @property
+    def over(self) -> bool:
+        """Whether a newer version took over and nothing of this one is left."""
+        return self.retiring and not self.waiting and not self.instances
+
+    def discard_image(self) -> None:
+        """Remove the snapshot; instances that run already are not disturbed."""
+        image, self.image = self.image, None
+        if image is not None:
+            image.discard()

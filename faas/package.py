@@ -1,0 +1,192 @@
+"""Code packages: a zip is verified, unpacked once and named by its content."""
+
+import base64
+import hashlib
+import io
+import lzma
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from faas.lambda_errors import InvalidParameter
+
+MAX_ZIPPED = 50 * 1024 * 1024
+"""Most bytes in an uploaded package. Source: Lambda quotas, "Deployment package"."""
+MAX_UNZIPPED = 262_144_000
+"""Most bytes in all files of a package. Source: Lambda quotas, "Deployment package"."""
+MAX_FILES = 20_000
+MAX_PATH = 1024
+_MAX_DIRECTORY = 8 * 1024 * 1024
+_END = struct.Struct("<4s4H2LH")
+_CHUNK = 1 << 20
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile raises, over all of its formats, for bytes that it cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A verified package on disk.
+
+    Attributes:
+        digest: SHA-256 of the zip, in hex.
+        size: Bytes in the zip.
+        root: Directory of the unpacked files; never written again.
+    """
+
+    digest: str
+    size: int
+    root: Path
+
+
+def checksum(digest: str) -> str:
+    """Return a hex SHA-256 in base64, as ``CodeSha256`` spells it."""
+    return base64.b64encode(bytes.fromhex(digest)).decode()
+
+
+def root_of(code_dir: Path, digest: str) -> Path:
+    """Return where the package ``digest`` is unpacked."""
+    return code_dir / digest / "root"
+
+
+def zip_of(code_dir: Path, digest: str) -> Path:
+    """Return where the package ``digest`` is kept as it was uploaded."""
+    return code_dir / digest / "package.zip"
+
+
+def unpacked(body: bytes, code_dir: Path) -> Package:
+    """Verify ``body`` and unpack it under ``code_dir``; the same bytes are unpacked once.
+
+    Blocks on the disk: call it from a thread.
+
+    Raises:
+        InvalidParameter: The bytes are no zip, are over a limit, or hold a path or a kind of
+            entry that may not be unpacked.
+    """
+    if len(body) > MAX_ZIPPED:
+        raise InvalidParameter(
+            f"Zipped size must be smaller than {MAX_ZIPPED} bytes: found {len(body)}"
+        )
+    digest = hashlib.sha256(body).hexdigest()
+    package = Package(digest, len(body), root_of(code_dir, digest))
+    if package.root.is_dir():
+        return package
+    code_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=code_dir, prefix=".unpacking-") as temporary:
+        staged = Path(temporary) / "staged"
+        (staged / "root").mkdir(parents=True)
+        staged.chmod(0o755)
+        _extract(body, staged / "root")
+        (staged / "package.zip").write_bytes(body)
+        try:
+            staged.rename(code_dir / digest)
+        except OSError:
+            if not package.root.is_dir():
+                raise
+    return package
+
+
+def sweep(code_dir: Path, keep: Iterable[str]) -> list[str]:
+    """Remove every package whose digest is not in ``keep``; return what went."""
+    kept = set(keep)
+    gone = [path for path in code_dir.glob("*") if path.is_dir() and path.name not in kept]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(path.name for path in gone)
+
+
+def _extract(body: bytes, root: Path) -> None:
+    try:
+        _check_directory_size(body)
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            for entry in _verified(archive.infolist()):
+                _write(archive, entry, root / entry.filename)
+    except _UNREADABLE as error:
+        raise InvalidParameter(
+            "Could not unzip uploaded file. Please check your file, then try to upload again. "
+            f"({error})"
+        ) from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InvalidParameter("Uploaded file names one path as file and as folder") from error
+
+
+def _check_directory_size(body: bytes) -> None:
+    """Refuse a table of contents that would cost more memory than a package is worth."""
+    at = body.rfind(b"PK\x05\x06", -(_END.size + 0xFFFF))
+    if at < 0 or at + _END.size > len(body):
+        raise zipfile.BadZipFile("no end record: this is no zip file")
+    size = _END.unpack_from(body, at)[5]
+    if size > _MAX_DIRECTORY:
+        raise InvalidParameter(
+            f"Uploaded file's table of contents: found {size} bytes, "
+            f"expected at most {_MAX_DIRECTORY}"
+        )
+
+
+def _verified(entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+    if not any(not entry.is_dir() for entry in entries):
+        raise InvalidParameter("Uploaded file must be a non-empty zip")
+    if len(entries) > MAX_FILES:
+        raise InvalidParameter(
+            f"Uploaded file: found {len(entries)} entries, expected at most {MAX_FILES}"
+        )
+    total = sum(entry.file_size for entry in entries)
+    if total > MAX_UNZIPPED:
+        raise InvalidParameter(
+            f"Unzipped size must be smaller than {MAX_UNZIPPED} bytes: found {total}"
+        )
+    for entry in entries:
+        _check_entry(entry)
+    return entries
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    name = entry.orig_filename
+    path = PurePosixPath(name)
+    if (
+        not path.parts
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or "\0" in name
+        or len(name.encode(errors="replace")) > MAX_PATH
+    ):
+        raise InvalidParameter(
+            f"Uploaded file entry {name[:80]!r}: found a path that leaves the package or cannot "
+            f"be a file name, expected a relative path of at most {MAX_PATH} bytes"
+        )
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise InvalidParameter(
+            f"Uploaded file entry {name[:80]!r}: found a link or a special file, "
+            "expected files and folders"
+        )
+
+
+def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    if entry.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = entry.file_size
+    with archive.open(entry) as source, target.open("xb") as sink:
+        while chunk := source.read(_CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise zipfile.BadZipFile(f"{entry.filename[:80]!r} holds more than it declares")
+            sink.write(chunk)
+    target.chmod(0o755 if (entry.external_attr >> 16) & 0o111 else 0o644)

@@ -1,0 +1,324 @@
+"""The life of one VM: states, moves, the values that cross its edge and the backend contract."""
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from wherry.errors import WherryError
+
+MAX_PAYLOAD = 6 * (1 << 20) + 100
+"""Most bytes in one event or response.
+
+Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html (6 MB; the
+service itself counts 6291556 bytes).
+"""
+
+MEMORY_MIB = range(128, 10241)
+"""What a function may ask for."""
+
+MAX_LOG_LINE = 8192
+"""Most characters in one line of log; a longer line arrives in pieces."""
+
+Logs = Callable[[str], None]
+"""Takes one line of a guest's stdout or stderr, without its end; must not block."""
+
+_FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class VmState(Enum):
+    """Where a VM is in its life."""
+
+    BOOTING = auto()
+    IDLE = auto()
+    BUSY = auto()
+    PAUSED = auto()
+    SAVED = auto()
+    GONE = auto()
+
+
+class Move(Enum):
+    """What may happen to a VM."""
+
+    BOOTED = auto()
+    CALL = auto()
+    RETURN = auto()
+    PAUSE = auto()
+    RESUME = auto()
+    SAVE = auto()
+    DIE = auto()
+
+
+NEXT: Mapping[tuple[VmState, Move], VmState] = {
+    (VmState.BOOTING, Move.BOOTED): VmState.IDLE,
+    (VmState.IDLE, Move.CALL): VmState.BUSY,
+    (VmState.BUSY, Move.RETURN): VmState.IDLE,
+    (VmState.IDLE, Move.PAUSE): VmState.PAUSED,
+    (VmState.PAUSED, Move.RESUME): VmState.IDLE,
+    (VmState.IDLE, Move.SAVE): VmState.SAVED,
+} | {(state, Move.DIE): VmState.GONE for state in VmState}
+"""Every legal move; a pair that is not here is an `IllegalMove`.
+
+A saved VM can only die: its memory is the image that clones start from.
+"""
+
+
+class IllegalMove(WherryError):
+    """A move that the VM's state does not allow."""
+
+    def __init__(self, vm: str, state: VmState, move: Move) -> None:
+        super().__init__(f"vm {vm}: cannot {move.name.lower()} while {state.name.lower()}")
+        self.vm, self.state, self.move = vm, state, move
+
+
+class BootFailed(WherryError):
+    """The VM or sandbox itself did not come up; the function's code is not to blame."""
+
+    def __init__(self, vm: str, found: str, expected: str = "a guest that says hello") -> None:
+        super().__init__(f"vm {vm}: {found}, expected {expected}")
+        self.vm = vm
+
+
+class InitFailed(WherryError):
+    """The runtime could not load the function.
+
+    Attributes:
+        error_type: Lambda's name for it, such as ``Runtime.ImportModuleError``.
+        message: What the runtime said.
+        payload: The runtime's error document, JSON.
+    """
+
+    def __init__(self, error_type: str, message: str, payload: bytes) -> None:
+        super().__init__(f"function init: {error_type} {message}, expected a handler that loads")
+        self.error_type, self.message, self.payload = error_type, message, payload
+
+
+class InitTimeout(WherryError):
+    """The function's code did not finish loading in time."""
+
+    def __init__(self, function: str, seconds: float) -> None:
+        super().__init__(f"function {function}: init over {seconds:g} s, expected less")
+        self.function, self.seconds = function, seconds
+
+
+class Crashed(WherryError):
+    """The runtime or its VM ended in the middle of a call.
+
+    Attributes:
+        exit_status: What the runtime exited with; None when it did not exit by itself.
+        signal: The signal that killed the runtime; None when none is known.
+    """
+
+    def __init__(
+        self, vm: str, *, exit_status: int | None = None, signal: int | None = None
+    ) -> None:
+        if exit_status is not None:
+            found = f"runtime exited with status {exit_status}"
+        elif signal is not None:
+            found = f"runtime was killed by signal {signal}"
+        else:
+            found = "the VM is gone"
+        super().__init__(f"vm {vm}: {found}, expected a response")
+        self.vm, self.exit_status, self.signal = vm, exit_status, signal
+
+
+class NotAtRestorePoint(WherryError):
+    """A snapshot was asked of a VM that has run calls, or whose runtime cannot be restored."""
+
+    def __init__(self, vm: str) -> None:
+        super().__init__(f"vm {vm}: has run a call, expected a VM fresh from init")
+        self.vm = vm
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything that a VM needs to run one version of one function.
+
+    Attributes:
+        function: Name, 1 to 64 of ``A-Z a-z 0-9 - _``.
+        version: ``$LATEST`` or a number.
+        arn: What the function sees as its own ARN.
+        code: Directory on the host that becomes ``/var/task``, read-only, readable by others.
+        digest: SHA-256 hex of the code package.
+        handler: ``module.function``.
+        runtime: ``python3.11``; the guest has Debian's.
+        memory_mib: 128 to 10240.
+        timeout: Seconds for one call.
+        init_timeout: Seconds for loading the function's code.
+        environment: The function's own variables.
+        egress: Unix socket of the HTTP proxy into the mesh; None: no way out.
+    """
+
+    function: str
+    version: str
+    arn: str
+    code: Path
+    digest: str
+    handler: str
+    runtime: str
+    memory_mib: int
+    timeout: float
+    init_timeout: float
+    environment: Mapping[str, str]
+    egress: Path | None
+
+    def __post_init__(self) -> None:
+        if not _FUNCTION.fullmatch(self.function):
+            raise ValueError(
+                f"function {self.function!r}: expected 1 to 64 of letters, digits, - and _"
+            )
+        if self.memory_mib not in MEMORY_MIB:
+            raise ValueError(
+                f"function {self.function}: memory {self.memory_mib} MiB, expected "
+                f"{MEMORY_MIB.start} to {MEMORY_MIB.stop - 1}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One invocation as the runtime sees it.
+
+    Attributes:
+        request_id: UUID.
+        payload: JSON, at most `MAX_PAYLOAD` bytes.
+        deadline_ms: Unix milliseconds when the function is out of time.
+        arn: The ARN that was invoked.
+        trace_id: X-Ray header; empty: none.
+        client_context: JSON; empty: none.
+    """
+
+    request_id: str
+    payload: bytes
+    deadline_ms: int
+    arn: str
+    trace_id: str = ""
+    client_context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call gave.
+
+    Attributes:
+        payload: The response, or the runtime's error document
+            (``{"errorMessage", "errorType", "stackTrace"}``).
+        error: None on success; otherwise the error's type, ``Unhandled`` when it named none.
+        content_type: Of the payload.
+    """
+
+    payload: bytes
+    error: str | None
+    content_type: str
+
+
+class Vm(Protocol):
+    """A booted guest that takes one call at a time."""
+
+    @property
+    def id(self) -> str:
+        """Name for logs; unique within the backend's life."""
+        ...
+
+    @property
+    def state(self) -> VmState:
+        """Where the VM is in its life."""
+        ...
+
+    async def invoke(self, call: Call) -> Answer:
+        """Run the function once.
+
+        The caller bounds the time; a cancelled call leaves the VM busy for good, and the
+        caller then leaves the VM's context.
+
+        Raises:
+            Crashed: The runtime or the VM ended before it answered.
+            IllegalMove: The VM is not idle.
+        """
+        ...
+
+    async def freeze(self) -> None:
+        """Stop the guest; it uses no CPU until `thaw`."""
+        ...
+
+    async def thaw(self) -> None:
+        """Let a frozen guest go on, with its clock put right."""
+        ...
+
+    async def gone(self) -> None:
+        """Return when the VM has died, by itself or by force."""
+        ...
+
+
+class VmImage(Protocol):
+    """The memory and devices of a VM that finished init; clones start from it."""
+
+    @property
+    def launch(self) -> Launch:
+        """What runs in it."""
+        ...
+
+    def discard(self) -> None:
+        """Remove its files; clones that run already are not disturbed."""
+        ...
+
+
+class Backend(Protocol):
+    """Something that runs functions apart from the host and from each other."""
+
+    @property
+    def name(self) -> str:
+        """``qemu`` or ``process``."""
+        ...
+
+    @property
+    def isolation(self) -> str:
+        """One honest phrase on what stands between a function and the host."""
+        ...
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether `snapshot` and `restore` are offered."""
+        ...
+
+    def boot(self, launch: Launch, logs: Logs) -> AbstractAsyncContextManager[Vm]:
+        """Enter when init is done; on exit, whatever the reason, leave nothing behind.
+
+        Raises:
+            BootFailed: The VM did not come up.
+            InitFailed: The runtime could not load the function.
+            InitTimeout: Loading took over ``launch.init_timeout``.
+            Crashed: The runtime ended during init.
+        """
+        ...
+
+    async def snapshot(self, vm: Vm) -> VmImage:
+        """Save a VM that finished init and has run no call; afterwards it can only die.
+
+        Raises:
+            NotAtRestorePoint: The VM has run a call, or this backend saves none.
+        """
+        ...
+
+    def restore(self, image: VmImage, logs: Logs) -> AbstractAsyncContextManager[Vm]:
+        """Enter with a clone that has its own clock and entropy.
+
+        Raises:
+            BootFailed: The clone did not come up.
+            InitFailed: One of the function's after-restore hooks failed.
+        """
+        ...
+
+
+def step(vm: str, state: VmState, move: Move) -> VmState:
+    """Return the state after ``move``.
+
+    Raises:
+        IllegalMove: The table has no such move.
+    """
+    try:
+        return NEXT[state, move]
+    except KeyError:
+        raise IllegalMove(vm, state, move) from None

@@ -1,0 +1,76 @@
+"""Wire the policy service together and run it."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc.aio
+
+from policy.decision import Verdict
+from policy.server import Authorization
+from wherry.config.watch import Worlds
+from wherry.errors import PortInUse
+from wherry.serve import Address, bound, listening
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the policy service runs.
+
+    Attributes:
+        address: Where Envoys ask; keep it on loopback or a trusted network.
+        max_message_bytes: Larger CheckRequests are refused; Envoy sends headers, no bodies.
+        max_calls: Checks in progress at once; more are refused at once, so Envoy denies.
+    """
+
+    address: Address = field(default_factory=Address)
+    max_message_bytes: int = 256 << 10
+    max_calls: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A policy service that answers.
+
+    Attributes:
+        address: Where it listens.
+        collect: Returns how often each rule decided what, see `policy.tally.Tally.collect`.
+    """
+
+    address: Address
+    collect: Callable[[], Mapping[tuple[str, Verdict], int]]
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, worlds: Worlds) -> AsyncIterator[Running]:
+    """Decide by the current World of ``worlds`` until the block ends.
+
+    Raises:
+        PortInUse: Another program listens at the address.
+    """
+    authorization = Authorization(worlds)
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_metadata_size", settings.max_message_bytes),
+            ("grpc.max_concurrent_streams", settings.max_calls),
+        ],
+        maximum_concurrent_rpcs=settings.max_calls,
+    )
+    server.add_generic_rpc_handlers((authorization.handler(),))
+    address = _bind(server, settings.address)
+    await server.start()
+    try:
+        yield Running(address, authorization.tally.collect)
+    finally:
+        await server.stop(grace=None)
+
+
+def _bind(server: grpc.aio.Server, address: Address) -> Address:
+    with listening("policy", address) as probe:
+        free = bound(probe)
+    try:
+        return Address(free.host, server.add_insecure_port(str(free)))
+    except RuntimeError:
+        raise PortInUse("policy", free.host, free.port) from None

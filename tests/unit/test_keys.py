@@ -1,0 +1,270 @@
+"""API keys: their form, what is kept of them, and the commands that make and end them."""
+
+import json
+import os
+import stat
+import threading
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from gateway import keyring, keys
+from gateway.keyring import Keyring, UnknownKey
+from gateway.keys import BadRecord, Key
+from gateway.pepper import pepper
+from wherry.cli.keys import app
+from wherry.errors import StartError
+from wherry.store.memory import MemoryStore
+
+PEPPER = b"p" * 32
+ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+class StoppedClock:
+    def __init__(self, unix_ns=1000):
+        self.ns = unix_ns
+
+    def now(self):
+        return self.ns / 1e9
+
+    def unix_ns(self):
+        return self.ns
+
+
+@pytest.fixture
+def clock():
+    return StoppedClock()
+
+
+# The form
+
+
+def test_a_minted_key_is_well_formed_and_names_its_prefix():
+    prefix, text = keys.minted()
+    assert keys.prefix_of(text) == prefix
+    scheme, shown, secret, checksum = text.split("_")
+    assert (scheme, shown) == ("wh", prefix)
+    assert (len(secret) * 5, len(checksum)) == (160, 8)
+
+
+def test_minted_keys_do_not_repeat():
+    assert len({keys.minted()[1] for _ in range(1000)}) == 1000
+
+
+@given(st.data())
+def test_a_changed_letter_is_refused_by_the_checksum(data):
+    _, text = keys.minted()
+    places = [i for i, letter in enumerate(text) if i > 2 and letter != "_"]
+    place = data.draw(st.sampled_from(places))
+    letter = data.draw(st.sampled_from(ALPHABET + "0189").filter(lambda a: a != text[place]))
+    assert keys.prefix_of(text[:place] + letter + text[place + 1 :]) is None
+
+
+@given(st.text(max_size=80))
+def test_any_other_text_is_no_key(text):
+    assert keys.prefix_of(text) is None
+
+
+@pytest.mark.parametrize(
+    "change", [str.upper, lambda k: k + "\n", lambda k: " " + k, lambda k: k[:-1]]
+)
+def test_a_key_in_another_spelling_is_no_key(change):
+    assert keys.prefix_of(change(keys.minted()[1])) is None
+
+
+def test_what_is_stored_neither_shows_the_key_nor_works_as_one():
+    prefix, text = keys.minted()
+    stored = Key(prefix, "alice", keys.digest(PEPPER, text), 1).encode().decode()
+    assert text.split("_")[2] not in stored
+    digest = json.loads(stored)["digest"]
+    assert keys.prefix_of(digest) is None
+    assert keys.digest(PEPPER, digest).hex() != digest
+
+
+def test_another_pepper_makes_another_digest():
+    assert keys.digest(b"a" * 32, "x") != keys.digest(b"b" * 32, "x")
+
+
+@given(
+    st.builds(
+        Key,
+        prefix=st.text(ALPHABET, min_size=8, max_size=8),
+        consumer=st.text(max_size=20),
+        digest=st.binary(min_size=32, max_size=32),
+        created_ns=st.integers(0, 2**63),
+        expires_ns=st.none() | st.integers(0, 2**63),
+        revoked_ns=st.none() | st.integers(0, 2**63),
+    )
+)
+def test_a_record_reads_back_as_it_was_written(key):
+    assert Key.decode(f"apikey/{key.prefix}", key.encode()) == key
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"null", b'{"consumer":"a","digest":"zz"}'])
+def test_a_record_that_is_none_is_refused_by_name(body):
+    with pytest.raises(BadRecord, match="apikey/aaaaaaaa"):
+        Key.decode("apikey/aaaaaaaa", body)
+
+
+def test_a_key_ends_when_it_expires_or_is_revoked():
+    key = Key(keys.Prefix("a" * 8), "alice", b"", 1, expires_ns=10)
+    assert key.accepted_at(9)
+    assert not key.accepted_at(10)
+    assert not Key(key.prefix, "alice", b"", 1, revoked_ns=5).accepted_at(1)
+
+
+# The Store
+
+
+async def test_a_made_key_is_stored_under_its_prefix_and_listed_without_its_secret():
+    store = MemoryStore()
+    key, text = await keyring.create(store, PEPPER, "alice", now_ns=2)
+    other, _ = await keyring.create(store, PEPPER, "bob", now_ns=1, expires_ns=9)
+    assert await keyring.listed(store) == [other, key]
+    record = await store.get(f"apikey/{key.prefix}")
+    assert text.encode() not in record.body
+
+
+async def test_a_revoked_key_stays_revoked_since_the_first_time():
+    store = MemoryStore()
+    key, _ = await keyring.create(store, PEPPER, "alice", now_ns=1)
+    first = await keyring.revoke(store, key.prefix, now_ns=5)
+    assert await keyring.revoke(store, key.prefix, now_ns=9) == first
+    assert first.revoked_ns == 5
+    with pytest.raises(UnknownKey, match="'nothing'"):
+        await keyring.revoke(store, "nothing", now_ns=1)
+
+
+async def test_a_keyring_knows_its_keys_and_nothing_else(clock):
+    store = MemoryStore()
+    key, text = await keyring.create(store, PEPPER, "alice", now_ns=1, expires_ns=5000)
+    ring = Keyring(store, PEPPER, clock)
+    assert ring.owner(text) is None
+    ring.take((await store.list(keys.FOLDER)).values())
+    assert ring.owner(text) == key
+    assert Keyring(store, b"q" * 32, clock).owner(text) is None
+    assert ring.owner(keys.minted()[1]) is None
+    body = f"wh_{key.prefix}_{'a' * 32}"
+    forged = f"{body}_{crc32(body.encode()):08x}"
+    assert keys.prefix_of(forged) == key.prefix
+    assert ring.owner(forged) is None
+    clock.ns = 5000
+    assert ring.owner(text) is None
+
+
+async def test_a_keyring_keeps_up_when_keys_change_or_go(clock):
+    store = MemoryStore()
+    ring = Keyring(store, PEPPER, clock)
+    key, text = await keyring.create(store, PEPPER, "alice", now_ns=1)
+    for _ in range(2):
+        ring.take((await store.list(keys.FOLDER)).values())
+        assert ring.owner(text) == key
+    await store.put("apikey/broken", b"?")
+    await keyring.revoke(store, key.prefix, now_ns=2)
+    ring.take((await store.list(keys.FOLDER)).values())
+    assert ring.owner(text) is None
+    again, text = await keyring.create(store, PEPPER, "alice", now_ns=1)
+    ring.take((await store.list(keys.FOLDER)).values())
+    assert ring.owner(text) == again
+    await store.delete(f"apikey/{again.prefix}")
+    ring.take((await store.list(keys.FOLDER)).values())
+    assert ring.owner(text) is None
+
+
+# The pepper
+
+
+def test_the_pepper_is_made_once_for_its_owner_only(tmp_path):
+    made = pepper(tmp_path / "pepper")
+    assert len(made) == 32
+    assert pepper(tmp_path / "pepper") == made
+    assert stat.S_IMODE((tmp_path / "pepper").stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["pepper"]  # noqa: PTH208
+
+
+def test_all_that_make_a_pepper_at_once_get_the_same(tmp_path):
+    made = []
+    barrier = threading.Barrier(8)
+
+    def one():
+        barrier.wait()
+        made.append(pepper(tmp_path / "pepper"))
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert len(set(made)) == 1
+
+
+def test_a_pepper_that_others_can_read_or_that_is_short_is_refused(tmp_path):
+    path = tmp_path / "pepper"
+    pepper(path)
+    path.chmod(0o640)
+    with pytest.raises(StartError, match="mode 0640, expected 0600; run chmod 600"):
+        pepper(path)
+    path.write_bytes(b"short")
+    path.chmod(0o600)
+    with pytest.raises(StartError, match="5 bytes, expected at least 32"):
+        pepper(path)
+    with pytest.raises(StartError, match="No such file"):
+        pepper(tmp_path / "missing" / "pepper")
+
+
+# The commands
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(app, [*arguments, "--state", str(tmp_path / "state")])
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def test_a_created_key_is_printed_once_alone_on_stdout(run):
+    result = run("create", "alice")
+    prefix = keys.prefix_of(result.stdout.strip())
+    assert prefix is not None
+    assert "not shown again" in result.stderr
+    assert result.stdout.strip() not in run("list").stdout
+    assert prefix in run("list").stdout
+
+
+def test_the_life_of_a_key_on_the_command_line(run):
+    made = json.loads(run("create", "alice", "--expires", "90d", "--json").stdout)
+    assert (made["consumer"], made["state"]) == ("alice", "active")
+    (listed,) = json.loads(run("list", "--json").stdout)
+    assert listed == {name: value for name, value in made.items() if name != "key"}
+    assert json.loads(run("revoke", made["prefix"], "--json").stdout)["state"] == "revoked"
+    (listed,) = json.loads(run("list", "--json").stdout)
+    assert listed["state"] == "revoked"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("create", "Not A Name"), "consumer 'Not A Name': not a name"),
+        (("create", "alice", "--expires", "soon"), "--expires 'soon': not a lifetime"),
+        (("create", "alice", "--expires", "0d"), "--expires '0d': not a lifetime"),
+        (("revoke", "nothing"), "key 'nothing': not found"),
+    ],
+)
+def test_a_mistake_is_said_in_one_line(run, arguments, message):
+    result = run(*arguments, code=1)
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_folder_of_keys_is_for_its_owner_only(run, tmp_path):
+    run("create", "alice")
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
+    assert modes == {0o600}

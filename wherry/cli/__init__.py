@@ -1,0 +1,27 @@
+"""The ``wherry`` command; the only room that knows every service."""
+
+import sys
+from collections.abc import Iterator
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line each and status 1."""
+    from wherry.cli.commands import app  # noqa: PLC0415
+    from wherry.errors import WherryError  # noqa: PLC0415
+
+    status = 0
+    try:
+        app()
+    except* WherryError as group:
+        for error in dict.fromkeys(map(str, _leaves(group))):
+            sys.stderr.write(f"wherry: {error}\n")
+        status = 1
+    sys.exit(status)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,118 @@
+"""One service by itself, for those who spread Wherry over several processes."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import faas.app
+import gateway.app
+import policy.app
+import telemetry.app
+import xds.app
+from faas.backends import chosen
+from wherry.cli.settings import cache_folder
+from wherry.cli.up import Options, owned, short_folder
+from wherry.clock import SystemClock
+from wherry.config import load
+from wherry.config.watch import Worlds, watch
+from wherry.errors import StartError
+from wherry.serve import Address, serve
+from wherry.store import Store, opened
+
+logger = logging.getLogger(__name__)
+
+
+async def run(part: str, options: Options, said: Callable[[str], None]) -> None:
+    """Run ``part`` until SIGTERM or SIGINT; call ``said`` with its address when it serves.
+
+    Raises:
+        StartError: There is no such part, or it cannot start.
+        ConfigError: The configuration is wrong.
+    """
+    if part not in _PARTS:
+        raise StartError(f"run {part!r}: expected one of {', '.join(_PARTS)}")
+    await serve([_running(part, options, said)])
+
+
+@asynccontextmanager
+async def _running(part: str, options: Options, said: Callable[[str], None]) -> AsyncIterator[None]:
+    worlds = Worlds(load(options.source))
+    async with AsyncExitStack() as stack:
+        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = await stack.enter_async_context(opened(f"sqlite:{options.state / 'wherry.db'}"))
+        address = await stack.enter_async_context(_PARTS[part](options, store, worlds))
+        tasks = await stack.enter_async_context(owned())
+        tasks.spawn(watch(options.source, worlds), "configuration")
+        said(f"{part} serves at {address}")
+        yield
+
+
+Part = Callable[[Options, Store, Worlds], AbstractAsyncContextManager[Address]]
+
+
+@asynccontextmanager
+async def _telemetry(options: Options, _store: Store, _worlds: Worlds) -> AsyncIterator[Address]:
+    settings = telemetry.app.Settings(options.listen.of("telemetry"), options.listen.of("metrics"))
+    async with telemetry.app.running(settings, clock=SystemClock()) as running:
+        yield running.http
+
+
+@asynccontextmanager
+async def _policy(options: Options, _store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+    settings = policy.app.Settings(options.listen.of("policy"))
+    async with policy.app.running(settings, worlds=worlds) as running:
+        yield running.address
+
+
+@asynccontextmanager
+async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+    settings = xds.app.Settings(
+        options.listen.of("xds"),
+        telemetry=options.listen.of("telemetry"),
+        policy=options.listen.of("policy"),
+    )
+    async with xds.app.running(
+        settings, store=store, worlds=worlds, clock=SystemClock()
+    ) as running:
+        yield running.address
+
+
+@asynccontextmanager
+async def _faas(options: Options, store: Store, _worlds: Worlds) -> AsyncIterator[Address]:
+    async with AsyncExitStack() as stack:
+        run = stack.enter_context(short_folder())
+        backend = await stack.enter_async_context(
+            chosen(options.backend, cache=cache_folder(), run=run)
+        )
+        settings = faas.app.Settings(
+            code_dir=options.state / "code",
+            run_dir=options.state / "faas",
+            address=options.listen.of("lambda"),
+        )
+        running = await stack.enter_async_context(
+            faas.app.running(settings, store, backend, SystemClock())
+        )
+        yield running.address
+
+
+@asynccontextmanager
+async def _gateway(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+    settings = gateway.app.Settings(
+        address=options.listen.of("gateway"),
+        lambda_url=options.listen.of("lambda").url,
+        mesh=options.state / "gateway.sock",
+        pepper=options.state / "pepper",
+    )
+    async with gateway.app.running(
+        settings, store=store, worlds=worlds, clock=SystemClock()
+    ) as running:
+        yield running.address
+
+
+_PARTS: Mapping[str, Part] = {
+    "xds": _xds,
+    "policy": _policy,
+    "telemetry": _telemetry,
+    "gateway": _gateway,
+    "faas": _faas,
+}

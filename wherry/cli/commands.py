@@ -1,0 +1,195 @@
+"""What ``wherry`` can be told; each command loads its own parts, so that the others start fast."""
+
+import asyncio
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from wherry.cli import functions, keys
+from wherry.cli.settings import PARTS, cache_folder, listen
+from wherry.cli.state import state_dir
+from wherry.cli.top import top
+from wherry.errors import StartError
+from wherry.serve import Address
+
+app = typer.Typer(
+    name="wherry",
+    help="A service mesh, an API gateway and a function platform in one application.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+faas = typer.Typer(help="Make this machine ready for functions.", no_args_is_help=True)
+app.add_typer(keys.app, name="key", help="Keys of API consumers.")
+app.add_typer(functions.app, name="fn", help="Functions: deploy, call, read their logs.")
+app.add_typer(faas, name="faas")
+app.command(name="top")(top)
+
+Source = Annotated[Path, typer.Argument(help="A YAML file, or a folder of them.")]
+State = Annotated[
+    Path | None, typer.Option(help="Folder for what outlives a run; WHERRY_STATE or .wherry.")
+]
+Moved = Annotated[
+    list[str] | None,
+    typer.Option("--listen", help=f"PART=HOST:PORT; parts: ingress, {', '.join(PARTS)}."),
+]
+FreePorts = Annotated[bool, typer.Option(help="Let the kernel choose every port not named.")]
+Backend = Annotated[str, typer.Option(help="Where functions run: auto, qemu or process.")]
+Pilot = Annotated[str, typer.Option("--xds", help="HOST:PORT of the Pilot.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
+
+
+def _logs(*, verbose: bool) -> None:
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+
+
+@app.command()
+def up(
+    source: Source = Path(),
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON when ready.")] = False,
+    state: State = None,
+    moved: Moved = None,
+    free_ports: FreePorts = False,
+    backend: Backend = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Start everything, say where it is, and serve until Ctrl-C."""
+    _logs(verbose=verbose)
+    from wherry.cli import welcome  # noqa: PLC0415
+    from wherry.cli.up import Options  # noqa: PLC0415
+
+    options = Options(source, state_dir(state), listen(moved or [], free_ports=free_ports), backend)
+    shown = Console(stderr=True, highlight=False)
+
+    asyncio.run(welcome.serve(options, shown, as_json=as_json))
+
+
+@app.command()
+def run(
+    part: Annotated[str, typer.Argument(help="xds, policy, telemetry, gateway or faas.")],
+    source: Source = Path(),
+    *,
+    state: State = None,
+    moved: Moved = None,
+    backend: Backend = "auto",
+    verbose: Verbose = False,
+) -> None:
+    """Start one service alone; --listen also says where the others are."""
+    _logs(verbose=verbose)
+    from wherry.cli import alone  # noqa: PLC0415
+    from wherry.cli.up import Options  # noqa: PLC0415
+
+    options = Options(source, state_dir(state), listen(moved or [], free_ports=False), backend)
+    asyncio.run(alone.run(part, options, lambda text: typer.echo(text, err=True)))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def sidecar(
+    context: typer.Context,
+    service: Annotated[str, typer.Option(help="The service that the program serves.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: PORT says.")],
+    *,
+    version: Annotated[str, typer.Option(help="Its version label.")] = "v1",
+    xds: Pilot = "127.0.0.1:18000",
+    address: Annotated[str, typer.Option(help="IP address for other Envoys.")] = "127.0.0.1",
+    verbose: Verbose = False,
+) -> None:
+    """Run a program as a member of the mesh: wherry sidecar --service NAME --port P -- CMD."""
+    _logs(verbose=verbose)
+    from wherry.cli import sidecar as beside  # noqa: PLC0415
+
+    if not context.args:
+        raise StartError("sidecar: no command, expected it behind --: -- python app.py")
+    pilot = _address("--xds", xds)
+    with tempfile.TemporaryDirectory(prefix="wherry-") as folder:
+        what = beside.Beside(
+            service, version, context.args, port, pilot, Path(folder), address=address
+        )
+        status = asyncio.run(beside.alone(what))
+    sys.exit(status)
+
+
+@app.command()
+def bootstrap(
+    service: Annotated[str, typer.Option(help="The service that the program serves.")],
+    app_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the program listens.")],
+    inbound_port: Annotated[int, typer.Option(min=1, max=65535, help="Where Envoy takes calls.")],
+    outbound_port: Annotated[int, typer.Option(min=1, max=65535, help="Where Envoy is a proxy.")],
+    *,
+    version: Annotated[str, typer.Option(help="Its version label.")] = "v1",
+    xds: Pilot = "127.0.0.1:18000",
+    admin: Annotated[Path, typer.Option(help="Unix socket for Envoy's admin.")] = Path(
+        "envoy.admin"
+    ),
+    sotw: Annotated[bool, typer.Option(help="State of the world instead of changes.")] = False,
+) -> None:
+    """Print the bootstrap of a sidecar: envoy --config-yaml "$(wherry bootstrap ...)"."""
+    from xds.bootstrap import bootstrap as made  # noqa: PLC0415
+
+    pilot = _address("--xds", xds)
+    metadata = {
+        "role": "sidecar",
+        "service": service,
+        "version": version,
+        "app_port": app_port,
+        "inbound_port": inbound_port,
+        "outbound_port": outbound_port,
+    }
+    node = f"sidecar~{service}-{version}~{inbound_port}"
+    printed = made(
+        node, metadata, xds=(pilot.host, pilot.port), admin=str(admin.absolute()), delta=not sotw
+    )
+    typer.echo(json.dumps(printed, indent=2))
+
+
+@app.command()
+def check(source: Source = Path()) -> None:
+    """Read a configuration and say what is wrong with it, or what is in it."""
+    from wherry.cli.reading import read  # noqa: PLC0415
+
+    table = Table("kind", "name", "written in", box=None)
+    for (kind, name), origin in sorted(read(source).origins.items()):
+        table.add_row(kind, name, str(origin))
+    Console().print(table)
+
+
+@app.command()
+def explain(source: Source = Path()) -> None:
+    """Print a configuration in full, with the short form written out."""
+    import yaml  # noqa: PLC0415
+
+    from wherry.cli.reading import read  # noqa: PLC0415
+
+    first = ("apiVersion", "kind", "metadata", "spec")
+    written = [
+        resource.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        for resource in read(source).resources()
+    ]
+    ordered = [{field: resource[field] for field in first} for resource in written]
+    typer.echo(yaml.safe_dump_all(ordered, sort_keys=False), nl=False)
+
+
+def _address(option: str, text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise StartError(f"{option}: {error}") from None
+
+
+@faas.command()
+def setup() -> None:
+    """Install or find QEMU and build the guest image; done in a second when nothing changed."""
+    from faas.setup import setup as made  # noqa: PLC0415
+
+    shown = Console(stderr=True, highlight=False)
+    report = asyncio.run(made(cache_folder(), progress=lambda text: shown.print(f"  {text}")))
+    shown.print(str(report))

@@ -1,0 +1,127 @@
+"""What runs because the configuration says so: programs behind sidecars, and functions."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faas.app import Faas
+from faas.declared import Declared
+from wherry.cli import sidecar
+from wherry.errors import WherryError
+from wherry.model.function import Function
+from wherry.model.resource import seconds
+from wherry.model.service import Workload
+from wherry.model.world import World
+from wherry.process import python
+from wherry.serve import Address
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+"""Takes one line about what is being done."""
+
+Start = Callable[[Coroutine[None, None, object], str], asyncio.Task[object]]
+"""Runs work under a name and owns it."""
+
+
+@dataclass(slots=True)
+class Programs:
+    """The programs of the current World; each ends when its `Workload` goes or changes.
+
+    Attributes:
+        xds: Where the Pilot listens.
+        state: Folder for logs and data that outlive this run.
+        run: Short-named folder for Envoys' files.
+        start: Starts a task under a name and owns it.
+    """
+
+    xds: Address
+    state: Path
+    run: Path
+    start: Start
+    _running: dict[str, tuple[sidecar.Beside, asyncio.Task[object]]] = field(default_factory=dict)
+
+    async def become(self, world: World) -> None:
+        """Start what is new, end what is gone, start again what changed."""
+        wanted = {name: self._beside(world, w) for name, w in world.workloads.items()}
+        gone = [n for n, (beside, _) in self._running.items() if wanted.get(n) != beside]
+        for name in gone:
+            self._running[name][1].cancel()
+        for name in gone:
+            await asyncio.wait([self._running.pop(name)[1]])
+            logger.info("program %s ended", name)
+        for name, beside in wanted.items():
+            if name not in self._running:
+                await asyncio.to_thread(_folders, beside)
+                task = self.start(sidecar.run(beside, again=True), name)
+                self._running[name] = (beside, task)
+
+    def _beside(self, world: World, workload: Workload) -> sidecar.Beside:
+        spec = workload.spec
+        program, *arguments = spec.command
+        return sidecar.Beside(
+            service=spec.service,
+            version=spec.version,
+            argv=(python() if program == "python" else program, *arguments),
+            port=spec.port,
+            xds=self.xds,
+            run=self.run,
+            environment={
+                "WHERRY_DATA": str(self.state / "data" / spec.service),
+                **spec.environment,
+            },
+            folder=world.origin("Workload", workload.name).folder,
+            log=self.state / "logs" / f"{workload.name}.log",
+        )
+
+
+def _folders(beside: sidecar.Beside) -> None:
+    for folder in (Path(beside.environment["WHERRY_DATA"]), beside.log and beside.log.parent):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+@dataclass(slots=True)
+class Deployments:
+    """The functions of the current World; those made through the Lambda API are left alone."""
+
+    faas: Faas
+    progress: Progress
+    _deployed: set[str] = field(default_factory=set)
+
+    async def become(self, world: World) -> None:
+        """Deploy what is new or changed, all at once, and delete what is gone.
+
+        Raises:
+            WherryError: A function cannot be deployed; the others are.
+        """
+        for name in self._deployed - set(world.functions):
+            await self.faas.delete(name)
+            self._deployed.discard(name)
+        failures: list[WherryError] = []
+        async with asyncio.TaskGroup() as group:
+            for name, function in world.functions.items():
+                folder = world.origin("Function", name).folder
+                group.create_task(self._deploy(function, folder, failures), name=f"deploy {name}")
+        if failures:
+            raise failures[0]
+
+    async def _deploy(self, function: Function, folder: Path, failures: list[WherryError]) -> None:
+        spec = function.spec
+        declared = Declared(
+            function.name,
+            folder / spec.code,
+            spec.handler,
+            spec.runtime,
+            timeout=max(1, round(seconds(spec.timeout))),
+            memory_mib=spec.memory_mib,
+            environment=spec.environment,
+        )
+        self.progress(f"function {function.name}")
+        try:
+            await self.faas.deploy_directory(declared, progress=self.progress)
+            self._deployed.add(function.name)
+        except WherryError as error:
+            failures.append(error)

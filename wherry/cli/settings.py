@@ -1,0 +1,74 @@
+"""Where each part listens and where Wherry keeps its files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wherry.errors import StartError
+from wherry.serve import Address
+
+PARTS: Mapping[str, int] = {
+    "gateway": 8000,
+    "xds": 18000,
+    "policy": 18001,
+    "telemetry": 18002,
+    "metrics": 9090,
+    "lambda": 9001,
+}
+"""Every part that listens, with its usual port on loopback."""
+
+INGRESS = "ingress"
+"""The port of the first listener of a `Gateway`; unlike the others it is written there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where each part listens.
+
+    Attributes:
+        by_part: Address by name of `PARTS`, and of `INGRESS` when the operator moved it.
+    """
+
+    by_part: Mapping[str, Address]
+
+    def of(self, part: str) -> Address:
+        """Return where ``part`` listens."""
+        return self.by_part[part]
+
+    def moved(self, part: str, address: Address) -> "Listen":
+        """Return the same with ``part`` at ``address``."""
+        return replace(self, by_part={**self.by_part, part: address})
+
+
+def listen(options: Sequence[str], *, free_ports: bool) -> Listen:
+    """Read ``--listen PART=HOST:PORT`` options.
+
+    Args:
+        options: What follows each ``--listen``.
+        free_ports: Let the kernel choose every port that no option names.
+
+    Raises:
+        StartError: An option names no part or no address.
+    """
+    chosen = {part: Address(port=0 if free_ports else port) for part, port in PARTS.items()}
+    if free_ports:
+        chosen[INGRESS] = Address()
+    for option in options:
+        part, equals, text = option.partition("=")
+        if not equals or part not in {*PARTS, INGRESS}:
+            parts = ", ".join([*PARTS, INGRESS])
+            raise StartError(f"--listen {option!r}: expected PART=HOST:PORT with one of {parts}")
+        try:
+            chosen[part] = Address.parse(text)
+        except ValueError as error:
+            raise StartError(f"--listen {option!r}: {error}") from None
+    return Listen(chosen)
+
+
+def cache_folder() -> Path:
+    """Return where downloads and images are kept: WHERRY_CACHE, or ``~/.cache/wherry``."""
+    given = os.environ.get("WHERRY_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wherry"

@@ -1,0 +1,119 @@
+"""A store in this process that forgets everything at its end; for tests and trials."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from types import MappingProxyType
+
+from wherry.clock import Clock, SystemClock
+from wherry.store import Conflict, Event, Lease, LeaseLost, Record, View, bounds
+
+
+class MemoryStore:
+    """See `wherry.store.Store`. For one event loop; nothing is durable.
+
+    Args:
+        clock: Where leases read the time.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._revision = 0
+        self._records: dict[str, Record] = {}
+        self._counters: dict[str, int] = {}
+        self._leases: dict[str, Lease] = {}
+        self._logs: dict[str, dict[str, Event]] = defaultdict(dict)
+        self._watchers: dict[asyncio.Event, str] = {}
+
+    async def get(self, key: str) -> Record | None:
+        """See `Store.get`."""
+        return self._records.get(key)
+
+    async def list(self, prefix: str) -> View:
+        """See `Store.list`."""
+        return self._view(prefix)
+
+    async def put(self, key: str, body: bytes, *, expect: int | None = None) -> Record:
+        """See `Store.put`."""
+        bounds.named(key)
+        bounds.sized([(key, body)])
+        self._compare(key, expect)
+        self._revision += 1
+        self._records[key] = record = Record(key, self._revision, bytes(body))
+        self._notify(key)
+        return record
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """See `Store.delete`."""
+        self._compare(key, expect)
+        if key not in self._records:
+            return False
+        self._revision += 1
+        del self._records[key]
+        self._notify(key)
+        return True
+
+    async def watch(self, prefix: str) -> AsyncGenerator[View]:
+        """See `Store.watch`."""
+        changed = asyncio.Event()
+        self._watchers[changed] = prefix
+        try:
+            while True:
+                changed.clear()
+                yield self._view(prefix)
+                await changed.wait()
+        finally:
+            del self._watchers[changed]
+
+    async def add(self, counter: str, n: int) -> int:
+        """See `Store.add`."""
+        bounds.named(counter)
+        total = bounds.counted(counter, self._counters.get(counter, 0) + n)
+        self._counters[counter] = total
+        return total
+
+    async def lease(self, key: str, holder: str, *, seconds: float) -> Lease:
+        """See `Store.lease`."""
+        bounds.named(key, holder)
+        now, length = self._clock.unix_ns(), bounds.lasting(key, seconds)
+        held = self._leases.get(key)
+        if held and held.holder != holder and held.expires_ns > now:
+            raise LeaseLost(key)
+        self._leases[key] = lease = Lease(key, holder, now + length)
+        return lease
+
+    async def release(self, lease: Lease) -> None:
+        """See `Store.release`."""
+        held = self._leases.get(lease.key)
+        if held and held.holder == lease.holder:
+            del self._leases[lease.key]
+
+    async def append(self, log: str, events: Sequence[tuple[str, bytes]]) -> int:
+        """See `Store.append`."""
+        bounds.named(log, *(each for each, _ in events))
+        bounds.sized(events)
+        held = self._logs[log]
+        before = len(held)
+        for each, body in events:
+            if each not in held:
+                held[each] = Event(len(held) + 1, each, bytes(body))
+        return len(held) - before
+
+    async def read(self, log: str, after: int = 0, *, limit: int = 1000) -> Sequence[Event]:
+        """See `Store.read`."""
+        bounds.paged(limit)
+        held = self._logs.get(log, {})
+        return [event for event in held.values() if event.offset > after][:limit]
+
+    def _view(self, prefix: str) -> View:
+        return MappingProxyType({k: r for k, r in self._records.items() if k.startswith(prefix)})
+
+    def _compare(self, key: str, expect: int | None) -> None:
+        found = self._records[key].revision if key in self._records else 0
+        if expect is not None and expect != found:
+            raise Conflict(key, expect, found)
+
+    def _notify(self, key: str) -> None:
+        for changed, prefix in self._watchers.items():
+            if key.startswith(prefix):
+                changed.set()

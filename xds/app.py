@@ -1,0 +1,103 @@
+"""Wire the Pilot together and run it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+from wherry.clock import Clock
+from wherry.config.watch import Worlds
+from wherry.serve import Address
+from wherry.store import Store
+from xds.builders.scopes import Surroundings
+from xds.pilot import Pilot
+from xds.registrations import Registry, live
+from xds.server import serving
+from xds.status import StreamStatus
+
+FUNCTIONS = "function/"
+"""Prefix of the records of deployed functions; their names follow it."""
+
+_POLL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the Pilot is told.
+
+    Attributes:
+        address: Where it listens.
+        telemetry: Where Envoys send access logs.
+        policy: Where Envoys ask for checks.
+    """
+
+    address: Address = field(default_factory=Address)
+    telemetry: Address = field(default_factory=lambda: Address(port=18002))
+    policy: Address = field(default_factory=lambda: Address(port=18001))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A Pilot that serves.
+
+    Attributes:
+        address: Where it listens.
+        streams: Returns every connected stream, sorted by node id.
+    """
+
+    address: Address
+    streams: Callable[[], tuple[StreamStatus, ...]]
+
+    async def settled(self) -> None:
+        """Return when every connected proxy holds exactly what it should."""
+        while not all(stream.settled for stream in self.streams()):  # noqa: ASYNC110 (many streams)
+            await asyncio.sleep(_POLL)
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, *, store: Store, worlds: Worlds, clock: Clock
+) -> AsyncIterator[Running]:
+    """Serve discovery and registration until the block ends.
+
+    Raises:
+        PortInUse: Another program listens at the address.
+    """
+    around = Surroundings(
+        workloads=(),
+        functions=frozenset(),
+        telemetry=(settings.telemetry.host, settings.telemetry.port),
+        policy=(settings.policy.host, settings.policy.port),
+    )
+    pilot = Pilot(worlds.current, around)
+    async with (
+        serving(settings.address, pilot.hub, Registry(store, clock), clock=clock) as server,
+        asyncio.TaskGroup() as group,
+    ):
+        tasks = [
+            group.create_task(_follow_worlds(worlds, pilot), name="xds/worlds"),
+            group.create_task(_follow_workloads(store, clock, pilot), name="xds/workloads"),
+            group.create_task(_follow_functions(store, pilot), name="xds/functions"),
+        ]
+        try:
+            yield Running(server.address, server.streams)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _follow_worlds(worlds: Worlds, pilot: Pilot) -> None:
+    async with aclosing(worlds.follow()) as changes:
+        async for world in changes:
+            pilot.adopt_world(world)
+
+
+async def _follow_workloads(store: Store, clock: Clock, pilot: Pilot) -> None:
+    async with aclosing(live(store, clock)) as changes:
+        async for workloads in changes:
+            pilot.adopt_workloads(workloads)
+
+
+async def _follow_functions(store: Store, pilot: Pilot) -> None:
+    async for view in store.watch(FUNCTIONS):
+        pilot.adopt_functions(frozenset(key.removeprefix(FUNCTIONS) for key in view))

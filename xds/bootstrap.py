@@ -1,0 +1,83 @@
+"""The first configuration of an Envoy: where its Pilot is; all else comes from there.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3/bootstrap.proto
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+PILOT = "wherry-xds"
+"""The one cluster that the bootstrap itself holds."""
+
+
+def bootstrap(
+    node: str,
+    metadata: Mapping[str, Any],
+    *,
+    xds: tuple[str, int],
+    admin: str,
+    delta: bool = True,
+) -> dict[str, Any]:
+    """Return a bootstrap as plain data; JSON of it is what Envoy's ``--config-path`` takes.
+
+    Args:
+        node: Unique id of this Envoy.
+        metadata: What it is; `xds.builders.scopes.scope_of` reads it.
+        xds: Host and port of the Pilot.
+        admin: Path of a unix socket for Envoy's admin interface: no port, so that only this
+            user reaches it.
+        delta: Ask for changes instead of the state of the world.
+    """
+    host, port = xds
+    address = {"socket_address": {"address": host, "port_value": port}}
+    source = {"ads": {}, "resource_api_version": "V3"}
+    return {
+        "node": {"id": node, "cluster": str(metadata.get("role", "")), "metadata": dict(metadata)},
+        "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC" if delta else "GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": PILOT}}],
+            },
+            "lds_config": source,
+            "cds_config": source,
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": PILOT,
+                    "type": "STRICT_DNS",
+                    "connect_timeout": "1s",
+                    "typed_extension_protocol_options": {_HTTP: _HTTP2},
+                    "load_assignment": {
+                        "cluster_name": PILOT,
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+                    },
+                }
+            ]
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": _TYPE + "resource_monitors.downstream_connections.v3."
+                        "DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 10_000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+_TYPE = "type.googleapis.com/envoy.extensions."
+_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_HTTP2 = {
+    "@type": _TYPE + "upstreams.http.v3.HttpProtocolOptions",
+    "explicit_http_config": {
+        "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+    },
+}

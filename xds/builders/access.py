@@ -1,0 +1,132 @@
+"""AuthorizationPolicy and CheckPolicy to what a sidecar's filters enforce.
+
+Source: https://istio.io/latest/docs/reference/config/security/authorization-policy/
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from envoy_data_plane.envoy.config.rbac.v3 import (
+    Permission,
+    PermissionSet,
+    Policy,
+    Principal,
+    Rbac,
+    RbacAction,
+)
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    CheckSettings,
+    ExtAuthzPerRoute,
+)
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import Rbac as RbacFilter
+from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import RbacPerRoute
+from envoy_data_plane.envoy.type.matcher.v3 import PathMatcher
+from envoy_data_plane.google.protobuf import Any
+
+from wherry.model.access import AuthorizationPolicy, AuthorizationRule, Condition, Operation
+from wherry.model.world import World
+from xds.builders.messages import by_pattern, packed
+
+DENY = "envoy.filters.http.rbac.deny"
+ALLOW = "envoy.filters.http.rbac.allow"
+CHECK = "envoy.filters.http.ext_authz"
+"""Names of the filters that a route's settings address."""
+
+
+def filters(world: World, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of the access filters for a workload with these labels.
+
+    A filter that has no entry here lets everything pass.
+    """
+    settings: dict[str, Any] = {}
+    selecting = [
+        policy
+        for policy in sorted(world.authorization_policies.values(), key=lambda p: p.name)
+        if policy.spec.selector.match_labels.items() <= labels.items()
+    ]
+    denying = [p for p in selecting if p.spec.action == "DENY"]
+    allowing = [p for p in selecting if p.spec.action == "ALLOW"]
+    if any(policy.spec.rules for policy in denying):
+        settings[DENY] = _rbac(RbacAction.DENY, denying)
+    if allowing:
+        settings[ALLOW] = _rbac(RbacAction.ALLOW, allowing)
+    service = labels.get("app", "")
+    if any(service in policy.spec.services for policy in world.check_policies.values()):
+        check = CheckSettings(context_extensions={"service": service})
+        settings[CHECK] = packed(ExtAuthzPerRoute(check_settings=check))
+    return settings
+
+
+def _rbac(action: RbacAction, policies: Sequence[AuthorizationPolicy]) -> Any:
+    rules = {
+        f"{policy.name}/{number}": Policy(
+            permissions=[_permission(rule)], principals=[Principal(any=True)]
+        )
+        for policy in policies
+        for number, rule in enumerate(policy.spec.rules)
+    }
+    return packed(RbacPerRoute(rbac=RbacFilter(rules=Rbac(action=action, policies=rules))))
+
+
+def _permission(rule: AuthorizationRule) -> Permission:
+    parts = [_condition(condition) for condition in rule.when]
+    if rule.to:
+        parts.append(_any_of(_operation(to.operation) for to in rule.to))
+    return _all_of(parts)
+
+
+def _operation(operation: Operation) -> Permission:
+    parts = []
+    for wanted, unwanted, match in (
+        (operation.paths, operation.not_paths, _path),
+        (operation.methods, operation.not_methods, _method),
+        (operation.hosts, operation.not_hosts, _host),
+    ):
+        if wanted:
+            parts.append(_any_of(map(match, wanted)))
+        if unwanted:
+            parts.append(Permission(not_rule=_any_of(map(match, unwanted))))
+    return _all_of(parts)
+
+
+def _condition(condition: Condition) -> Permission:
+    name = condition.key.removeprefix("request.headers[").removesuffix("]")
+    parts = []
+    if condition.values:
+        parts.append(_any_of(_header(name, value) for value in condition.values))
+    if condition.not_values:
+        unwanted = _any_of(_header(name, value) for value in condition.not_values)
+        parts.append(Permission(not_rule=unwanted))
+    return _all_of(parts)
+
+
+def _path(pattern: str) -> Permission:
+    return Permission(url_path=PathMatcher(path=by_pattern(pattern)))
+
+
+def _method(pattern: str) -> Permission:
+    return _header(":method", pattern)
+
+
+def _host(pattern: str) -> Permission:
+    return _header(":authority", pattern)
+
+
+def _header(name: str, pattern: str) -> Permission:
+    return Permission(header=HeaderMatcher(name=name, string_match=by_pattern(pattern)))
+
+
+def _all_of(parts: Iterable[Permission]) -> Permission:
+    rules = list(parts)
+    match rules:
+        case []:
+            return Permission(any=True)
+        case [only]:
+            return only
+        case _:
+            return Permission(and_rules=PermissionSet(rules=rules))
+
+
+def _any_of(parts: Iterable[Permission]) -> Permission:
+    rules = list(parts)
+    return rules[0] if len(rules) == 1 else Permission(or_rules=PermissionSet(rules=rules))
