@@ -6,10 +6,10 @@ Run: make bench, or python benchmarks/first_light.py
 import asyncio
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 async def change_to_traffic(routes: Path, ingress: str) -> list[float]:
     """Return seconds from a changed weight to the first answer of the other version, each time."""
-    text = routes.read_text()
+    text = await asyncio.to_thread(routes.read_text)
     sides = {
         "v1": text.replace("weight: 90", "weight: 1").replace("weight: 10", "weight: 0"),
         "v2": text.replace("weight: 90", "weight: 0"),
@@ -48,9 +48,9 @@ async def change_to_traffic(routes: Path, ingress: str) -> list[float]:
         for number in range(CHANGES + 1):
             wanted = "v2" if number % 2 else "v1"
             staged = routes.with_suffix(".staged")
-            staged.write_text(sides[wanted])
+            await asyncio.to_thread(staged.write_text, sides[wanted])
             began = time.perf_counter()
-            staged.replace(routes)
+            await asyncio.to_thread(staged.replace, routes)
             while await version() != wanted:
                 pass
             if number:
@@ -102,16 +102,13 @@ spec: {subscriptions: [{product: bench, plan: fast}]}
 
 async def gateway_cost(folder: Path) -> dict[str, float]:
     """Return CPU microseconds per request of the gateway and of a bare aiohttp proxy."""
-    source, state, path = folder / "catalogue.yaml", folder / "gateway", str(folder / "up.sock")
-    source.write_text(CATALOGUE)
-    environment = {"WHERRY_STATE": str(state)}
-    key = subprocess.run(
-        [WHERRY, "key", "create", "bench"],
-        env=environment,
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout.strip()
+    source, state = folder / "catalogue.yaml", folder / "gateway"
+    path = str(state / "gateway.sock")
+    await asyncio.to_thread(source.write_text, CATALOGUE)
+    made = await asyncio.create_subprocess_exec(
+        WHERRY, "key", "create", "bench", env={"WHERRY_STATE": str(state)}, stdout=PIPE
+    )
+    key = (await made.communicate())[0].decode().strip()
     python, parts = sys.executable, str(ROOT / "benchmarks/parts/upstream.py")
     bare, ours = free_port(), free_port()
     address = f"127.0.0.1:{ours}"
@@ -120,7 +117,7 @@ async def gateway_cost(folder: Path) -> dict[str, float]:
         started(python, parts, "proxy", path, str(bare)) as proxy,
         started(
             python, "-m", "gateway", str(source), "--state", str(state),
-            "--address", address, "--mesh", path,
+            "--listen", f"gateway={address}",
         ) as gateway,
     ):  # fmt: skip
         for port in (bare, ours):

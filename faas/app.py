@@ -141,7 +141,7 @@ async def running(
     clock = clock or SystemClock()
     place = Place(settings.region, settings.account)
     registry = Registry(store, settings.code_dir, place, clock)
-    with closing(listening("faas", settings.address, option="--listen lambda=HOST:PORT")) as sock:
+    with closing(listening("lambda", settings.address)) as sock:
         await registry.sweep()
         async with _owning() as tasks:
             functions = Functions(

@@ -17,6 +17,7 @@ from wherry.errors import WherryError
 
 MAX_FRAME = 65536
 WINDOW = 262144
+PORTION = WINDOW // 4
 MAX_STREAMS = 64
 """Most streams a guest may have open at once; one more is refused with RESET."""
 
@@ -30,7 +31,8 @@ class Kind(IntEnum):
     """What a frame is.
 
     Guest to host: HELLO, PARKED, READY, EXIT on stream 0; RESULT and CONNECT open a stream.
-    Host to guest: LAUNCH, PROCEED, CLOCK, RESTORE on stream 0; EVENT opens a stream.
+    Host to guest: LAUNCH, PROCEED, CLOCK, RESTORE, HOLD on stream 0; EVENT opens a stream. HOLD
+    and RESTORE are answered by HELLO; between the two a guest says nothing else.
     Both: DATA, END (no more data this way), RESET (the stream is over), CREDIT (u32). LOG is the
     data of stream 0.
     """
@@ -51,6 +53,7 @@ class Kind(IntEnum):
     CREDIT = 14
     LOG = 15
     EXIT = 16
+    HOLD = 17
 
 
 _FROM_GUEST = frozenset(Kind) - {
@@ -58,6 +61,7 @@ _FROM_GUEST = frozenset(Kind) - {
     Kind.PROCEED,
     Kind.CLOCK,
     Kind.RESTORE,
+    Kind.HOLD,
     Kind.EVENT,
 }
 _ON_STREAM_0 = frozenset({Kind.HELLO, Kind.PARKED, Kind.READY, Kind.LOG, Kind.EXIT})
@@ -109,6 +113,8 @@ class _Stream:
     """Bytes that the guest may still send."""
     send: int = WINDOW
     """Bytes that the host may still send."""
+    owed: int = 0
+    """Bytes that the host took and has given no credit for."""
 
 
 class Channel:
@@ -210,12 +216,19 @@ class Channel:
         return Frame(Kind.DATA, stream, payload).encoded()
 
     def consumed(self, stream: int, amount: int) -> bytes:
-        """Return the credit that lets the guest send ``amount`` (> 0) more bytes on ``stream``."""
+        """Return what to send when ``amount`` bytes of ``stream`` were taken.
+
+        Credit goes back in portions of `PORTION`, so often there is nothing to send.
+        """
         state = self._streams.get(stream)
         if state is None:
             return b""
-        state.receive += amount
-        return Frame(Kind.CREDIT, stream, _CREDIT.pack(amount)).encoded()
+        state.owed += amount
+        if state.owed < PORTION:
+            return b""
+        credit, state.owed = state.owed, 0
+        state.receive += credit
+        return Frame(Kind.CREDIT, stream, _CREDIT.pack(credit)).encoded()
 
 
 def moment(unix_ns: int, entropy: bytes = b"") -> bytes:

@@ -13,16 +13,18 @@ from pathlib import Path
 
 from faas.backends import chosen
 from faas.image import debian
-from faas.image.built import OFFER, QEMU, Image, base_folder, built, find
+from faas.image.built import OFFER, QEMU, Image, base_folder, built, find, pruned
 from faas.image.disk import ext4
 from faas.image.kernel import elf_kernel
 from faas.image.layout import laid_out
 from faas.image.root import BUSYBOX, PACKAGES, Offer, boot_archive, offer, root
+from wherry.clock import SystemClock
 from wherry.errors import StartError
 
-TOOLS = ("qemu-system-x86", "bubblewrap", "e2fsprogs", "busybox-static")
+TOOLS = ("qemu-system-x86", "bubblewrap", "e2fsprogs")
 _DEBIAN_ONLY = "the guest image is built from Debian's packages, and this host has no apt-get"
 _PROGRAMS = (QEMU, "mke2fs")
+_BETTER = ("bwrap",)
 _KERNEL = "linux-image-cloud-amd64"
 
 Progress = Callable[[str], None]
@@ -66,27 +68,29 @@ async def setup(cache: Path, *, progress: Progress = lambda _: None) -> SetupRep
     """
     await asyncio.to_thread(cache.mkdir, parents=True, exist_ok=True)
     async with _alone(cache):
-        missing = [program for program in _PROGRAMS if find(program) is None]
-        if missing and debian.available() and os.geteuid() == 0:
+        wanted = [program for program in (*_PROGRAMS, *_BETTER) if find(program) is None]
+        if wanted and debian.available() and os.geteuid() == 0:
             progress(f"installing {', '.join(TOOLS)}")
             await asyncio.to_thread(debian.install, TOOLS)
-            missing = [program for program in _PROGRAMS if find(program) is None]
+        missing = [program for program in _PROGRAMS if find(program) is None]
         if missing:
             sudo = "" if os.geteuid() == 0 else "sudo "
             way_out = f"{sudo}apt-get install --no-install-recommends {' '.join(TOOLS)}"
             return SetupReport("process", None, f"{', '.join(missing)} is missing", way_out)
-        if present := built(cache):
-            return SetupReport("qemu", present)
-        if not debian.available():
-            return SetupReport(
-                "process", None, "the guest image is built from Debian packages only"
-            )
-        return SetupReport("qemu", await _build(cache, progress))
+        image = await asyncio.to_thread(built, cache)
+        if image is None and not debian.available():
+            return SetupReport("process", None, _DEBIAN_ONLY)
+        if image is None:
+            image = await _build(cache, progress)
+            now = SystemClock().unix_ns() / 1e9
+            for name in await asyncio.to_thread(pruned, cache, now=now):
+                progress(f"removed {name}: not used for long")
+    return await _proven(cache, image, progress)
 
 
 async def _proven(cache: Path, image: Image, progress: Progress) -> SetupReport:
     """Boot a VM once, or find that it was done before."""
-    progress("booting a microVM")
+    progress("seeing that a microVM boots")
     with tempfile.TemporaryDirectory(prefix="wherry-") as run:
         async with chosen("auto", cache=cache, run=Path(run)) as backend:
             if backend.name == "qemu":
@@ -119,7 +123,10 @@ async def _build(cache: Path, progress: Progress) -> Image:
 async def _build_base(scratch: Path, progress: Progress) -> None:
     made = scratch / "made"
     made.mkdir()
-    progress("downloading Debian's cloud kernel")
+    if os.geteuid() == 0:
+        progress("reading Debian's package lists")
+        await asyncio.to_thread(debian.refresh)
+    progress("downloading Debian's cloud kernel and Python")
     package = await asyncio.to_thread(debian.dependency, _KERNEL, "linux-image-")
     release = package.removeprefix("linux-image-")
     unpacked = await asyncio.to_thread(

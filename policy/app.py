@@ -9,8 +9,7 @@ import grpc.aio
 from policy.decision import Verdict
 from policy.server import Authorization
 from wherry.config.watch import Worlds
-from wherry.errors import PortInUse
-from wherry.serve import Address, bound, listening
+from wherry.serve import Address, grpc_listening
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +58,9 @@ async def running(settings: Settings, *, worlds: Worlds) -> AsyncIterator[Runnin
         maximum_concurrent_rpcs=settings.max_calls,
     )
     server.add_generic_rpc_handlers((authorization.handler(),))
-    address = _bind(server, settings.address)
+    address = grpc_listening("policy", settings.address, server)
     await server.start()
     try:
         yield Running(address, authorization.tally.collect)
     finally:
         await server.stop(grace=None)
-
-
-def _bind(server: grpc.aio.Server, address: Address) -> Address:
-    with listening("policy", address) as probe:
-        free = bound(probe)
-    try:
-        return Address(free.host, server.add_insecure_port(str(free)))
-    except RuntimeError:
-        raise PortInUse("policy", free.host, free.port) from None

@@ -11,8 +11,7 @@ from telemetry.http import application
 from telemetry.ingest import Ingest
 from telemetry.server import AccessLogs
 from wherry.clock import Clock
-from wherry.errors import PortInUse
-from wherry.serve import Address, bound, listening
+from wherry.serve import Address, bound, grpc_listening, listening
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ async def _logs(ingest: Ingest, settings: Settings, clock: Clock) -> AsyncIterat
     )
     server.add_generic_rpc_handlers((AccessLogs(ingest, clock).handler(),))
     try:
-        address = _bind(server, settings.grpc)
+        address = grpc_listening("telemetry", settings.grpc, server)
         await server.start()
         yield address
     finally:
@@ -93,12 +92,3 @@ async def _pages(ingest: Ingest, settings: Settings, clock: Clock) -> AsyncItera
     finally:
         await runner.cleanup()
         sock.close()
-
-
-def _bind(server: grpc.aio.Server, address: Address) -> Address:
-    with listening("telemetry", address) as probe:
-        free = bound(probe)
-    try:
-        return Address(free.host, server.add_insecure_port(str(free)))
-    except RuntimeError:
-        raise PortInUse("telemetry", free.host, free.port) from None

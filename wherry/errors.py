@@ -47,7 +47,7 @@ class StartError(WherryError):
 class PortInUse(StartError):
     """Another program listens where a part wanted to."""
 
-    def __init__(self, part: str, host: str, port: int, _option: str = "") -> None:
+    def __init__(self, part: str, host: str, port: int) -> None:
         super().__init__(
             f"{part}: {host}:{port} is taken by another program, expected a free port; "
             f"end that program, or choose another with --listen {part}={host}:PORT "

@@ -26,10 +26,11 @@ class Command:
 
     Attributes:
         name: What people call it.
-        argv: Program and arguments; the program is an absolute path or found on PATH.
+        argv: Program and arguments; the program is found on PATH, or in ``folder`` where its
+            path is a relative one.
         environment: Variables, all of them.
         folder: Where it runs; None is where we run.
-        log: File that takes its output, appended; None passes it on to ours.
+        log: File that takes its output, appended; None lets it write where we do.
     """
 
     name: str
@@ -86,11 +87,7 @@ async def running(command: Command) -> AsyncIterator[asyncio.subprocess.Process]
     Raises:
         MissingBinary: There is no such program.
     """
-    program = shutil.which(command.argv[0])
-    if program is None:
-        raise MissingBinary(
-            command.argv[0], f"install it, or correct the command of {command.name}"
-        )
+    program = found(command)
     output = None
     if command.log is not None:
         output = os.open(command.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -100,8 +97,8 @@ async def running(command: Command) -> AsyncIterator[asyncio.subprocess.Process]
             env=dict(command.environment),
             cwd=command.folder,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=sys.stderr.fileno() if output is None else output,
-            stderr=sys.stderr.fileno() if output is None else output,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
     finally:
@@ -113,8 +110,28 @@ async def running(command: Command) -> AsyncIterator[asyncio.subprocess.Process]
         await _ended(process)
 
 
+def found(command: Command) -> str:
+    """Return the path of the program of ``command``.
+
+    Raises:
+        MissingBinary: There is no such program.
+    """
+    name = command.argv[0]
+    if os.sep in name:
+        name = str((command.folder or Path()).absolute() / name)
+    program = shutil.which(name, path=command.environment.get("PATH", os.defpath))
+    if program is None:
+        raise MissingBinary(
+            command.argv[0], f"install it, or correct the command of {command.name}"
+        )
+    return program
+
+
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Wait for the process, made to end, also when we are cancelled meanwhile."""
+    """Wait for the process, made to end, also when we are cancelled meanwhile.
+
+    It leads a session of its own; what it started there and left behind ends, too.
+    """
     with suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -123,10 +140,9 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         logger.warning("process did not end in time", extra={"pid": process.pid})
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def python() -> str:

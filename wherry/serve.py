@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
-from wherry.errors import PortInUse
+import grpc.aio
+
+from wherry.errors import PortInUse, StartError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,16 @@ class Address:
         return cls(host, int(port))
 
 
-def listening(part: str, address: Address, *, option: str = "") -> socket.socket:
+def listening(part: str, address: Address) -> socket.socket:
     """Return a bound TCP socket for a server to listen on.
 
     Args:
         part: Who asks, for the error.
         address: Where; port 0 lets the kernel choose.
-        option: The setting that moves this part elsewhere, for the error.
 
     Raises:
         PortInUse: Another program listens there.
+        StartError: The address is none of this machine's, or not for us.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -62,10 +64,30 @@ def listening(part: str, address: Address, *, option: str = "") -> socket.socket
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(part, address.host, address.port, option) from None
-        raise
+            raise PortInUse(part, address.host, address.port) from None
+        raise StartError(
+            f"{part}: {address}: {error.strerror}, expected an address of this machine that we "
+            f"may listen at; choose another with --listen {part}=HOST:PORT"
+        ) from None
     sock.setblocking(False)
     return sock
+
+
+def grpc_listening(part: str, address: Address, server: grpc.aio.Server) -> Address:
+    """Let a gRPC server that has not started listen at ``address``; return where it does.
+
+    gRPC says of any failure only that it failed, and may share a port with another program, so
+    the port is tried before.
+
+    Raises:
+        PortInUse: Another program listens there.
+    """
+    with listening(part, address) as probe:
+        free = bound(probe)
+    try:
+        return Address(free.host, server.add_insecure_port(str(free)))
+    except RuntimeError:
+        raise PortInUse(part, free.host, free.port) from None
 
 
 def bound(sock: socket.socket) -> Address:
@@ -74,18 +96,26 @@ def bound(sock: socket.socket) -> Address:
     return Address(host, port)
 
 
-async def stopped() -> None:
-    """Return at the first SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sig, stop.set)
-    await stop.wait()
-
-
 async def serve(services: Sequence[AbstractAsyncContextManager[object]]) -> None:
-    """Enter each service in order, wait for SIGTERM or SIGINT, leave in reverse."""
-    async with AsyncExitStack() as stack:
-        for service in services:
-            await stack.enter_async_context(service)
-        await stopped()
+    """Enter each service in order, leave in reverse at SIGTERM or SIGINT, whenever that comes."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("serve: called outside of a task, expected asyncio.run")
+    told: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        told.append(number)
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        async with AsyncExitStack() as stack:
+            for service in services:
+                await stack.enter_async_context(service)
+            await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        task.uncancel()

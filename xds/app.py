@@ -1,7 +1,7 @@
 """Wire the Pilot together and run it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -43,14 +43,22 @@ class Running:
     Attributes:
         address: Where it listens.
         streams: Returns every connected stream, sorted by node id.
+        current: Returns whether the Pilot serves the newest World, workloads and functions.
     """
 
     address: Address
     streams: Callable[[], tuple[StreamStatus, ...]]
+    current: Callable[[], Awaitable[bool]]
 
     async def settled(self) -> None:
-        """Return when every connected proxy holds exactly what it should."""
-        while not all(stream.settled for stream in self.streams()):  # noqa: ASYNC110 (many streams)
+        """Return when every connected proxy holds, or has refused, what files and Store say."""
+        while not (  # noqa: ASYNC110 (many streams)
+            await self.current()
+            and all(
+                stream.settled or any(each.error for each in stream.types)
+                for stream in self.streams()
+            )
+        ):
             await asyncio.sleep(_POLL)
 
 
@@ -80,10 +88,24 @@ async def running(
             group.create_task(_follow_functions(store, pilot), name="xds/functions"),
         ]
         try:
-            yield Running(server.address, server.streams)
+            yield Running(
+                server.address, server.streams, lambda: _current(pilot, store, worlds, clock)
+            )
         finally:
             for task in tasks:
                 task.cancel()
+
+
+async def _current(pilot: Pilot, store: Store, worlds: Worlds, clock: Clock) -> bool:
+    async with aclosing(live(store, clock)) as views:
+        workloads = await anext(views)
+    functions = _names(await store.list(FUNCTIONS))
+    around = pilot.around
+    return (
+        pilot.world is worlds.current
+        and around.workloads == workloads
+        and around.functions == functions
+    )
 
 
 async def _follow_worlds(worlds: Worlds, pilot: Pilot) -> None:
@@ -100,4 +122,8 @@ async def _follow_workloads(store: Store, clock: Clock, pilot: Pilot) -> None:
 
 async def _follow_functions(store: Store, pilot: Pilot) -> None:
     async for view in store.watch(FUNCTIONS):
-        pilot.adopt_functions(frozenset(key.removeprefix(FUNCTIONS) for key in view))
+        pilot.adopt_functions(_names(view))
+
+
+def _names(keys: Iterable[str]) -> frozenset[str]:
+    return frozenset(key.removeprefix(FUNCTIONS) for key in keys)

@@ -6,8 +6,11 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3/b
 from collections.abc import Mapping
 from typing import Any
 
-PILOT = "wherry-xds"
+PILOT = "wherry/xds"
 """The one cluster that the bootstrap itself holds."""
+
+MAX_REGEX = 100_000
+"""Largest compiled regular expression of a route; Envoy's own limit, 100, refuses common ones."""
 
 
 def bootstrap(
@@ -55,6 +58,14 @@ def bootstrap(
                         "cluster_name": PILOT,
                         "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
                     },
+                }
+            ]
+        },
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "wherry",
+                    "static_layer": {"re2.max_program_size.error_level": MAX_REGEX},
                 }
             ]
         },

@@ -24,6 +24,16 @@ class Pilot:
         self.hub: Hub[Scope] = Hub(self._scope_of, self._joined)
         self._world, self._around = world, around
 
+    @property
+    def world(self) -> World:
+        """The World that it serves."""
+        return self._world
+
+    @property
+    def around(self) -> Surroundings:
+        """What else it serves."""
+        return self._around
+
     def adopt_world(self, world: World) -> None:
         """Serve a new World."""
         self._world = world

@@ -9,8 +9,7 @@ import grpc
 import grpc.aio
 
 from wherry.clock import Clock, SystemClock
-from wherry.errors import PortInUse
-from wherry.serve import Address, bound, listening
+from wherry.serve import Address, grpc_listening
 from xds import wire
 from xds.heartbeat import SERVICE as REGISTRY
 from xds.hub import Hub
@@ -19,9 +18,8 @@ from xds.status import StreamStatus
 from xds.streams import Limits, Streams
 from xds.workload import BadWorkload
 
-OPTION = "--xds-address"
-
 _GRACE = 0.1
+_SPARE_CALLS = 100
 _KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS, _LEAST_PING_MS = 30_000, 10_000, 5_000
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -66,7 +64,7 @@ async def serving(
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),
-            ("grpc.max_concurrent_streams", limits.streams),
+            ("grpc.max_concurrent_streams", limits.streams + _SPARE_CALLS),
             ("grpc.max_receive_message_length", limits.message_bytes),
             ("grpc.max_metadata_size", limits.metadata_bytes),
             ("grpc.server.max_pending_requests", limits.streams),
@@ -77,21 +75,12 @@ async def serving(
         ]
     )
     server.add_generic_rpc_handlers((streams.handler(), _registry_handler(registry)))
-    where = _bind(server, address)
+    where = grpc_listening("xds", address, server)
     await server.start()
     try:
         yield Server(where, streams.status)
     finally:
         await server.stop(grace=_GRACE)
-
-
-def _bind(server: grpc.aio.Server, address: Address) -> Address:
-    with listening("xds", address, option=OPTION) as probe:
-        free = bound(probe)
-    try:
-        return Address(free.host, server.add_insecure_port(str(free)))
-    except RuntimeError:
-        raise PortInUse("xds", free.host, free.port, OPTION) from None
 
 
 def _registry_handler(registry: Registry) -> grpc.GenericRpcHandler:

@@ -160,7 +160,7 @@ class _Talk:
             self._link.scope,
             self._variant.name,
             self._since,
-            self._stream.settled,
+            self._stream.settled and not self._link.changed.is_set(),
             types_of(self._stream.subscriptions),
         )
 

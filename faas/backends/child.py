@@ -10,6 +10,7 @@ from pathlib import Path
 
 from faas.backends.tasks import tasks
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _KEPT = 4000
@@ -62,7 +63,9 @@ def _die_with_parent() -> None:
 async def child(
     argv: Sequence[str], *, fds: Sequence[int] = (), inner: bool = False
 ) -> AsyncIterator[Child]:
-    """Run ``argv`` with an empty environment; SIGKILL and reap it at the end of the block.
+    """Run ``argv`` for the length of the block, then SIGKILL and reap it.
+
+    Its environment holds `PATH` and nothing else.
 
     Args:
         argv: Program, by absolute path or found on PATH, and its arguments.
@@ -72,6 +75,7 @@ async def child(
     """
     process = await asyncio.create_subprocess_exec(
         *argv,
+        env={"PATH": PATH},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

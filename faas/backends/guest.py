@@ -92,6 +92,22 @@ class Guest:
         """
         await self._until(lambda: Kind.HELLO in self._seen)
 
+    async def hold(self) -> None:
+        """Bring the channel to rest for a snapshot: nothing is under way in either direction.
+
+        The second answer comes after all that was sent before the first has been read.
+
+        Raises:
+            Crashed: The guest ended instead.
+        """
+        for stream, pipe in tuple(self._pipes.items()):
+            self._reset(stream)
+            pipe.change.set()
+        for _ in range(2):
+            self._seen.discard(Kind.HELLO)
+            await self._send(Frame(Kind.HOLD))
+            await self.hello()
+
     async def launch(self, order: Mapping[str, object]) -> None:
         """Start the runtime; return when it waits for a call or at its restore point.
 
@@ -170,12 +186,15 @@ class Guest:
         }
         fields = {name: value for name, value in headers.items() if value}
         stream = self._channel.open()
-        await self._send(Frame(Kind.EVENT, stream, document(fields)))
-        await self._send_data(stream, call.payload)
-        await self._send(Frame(Kind.END, stream))
+        self._writer.write(Frame(Kind.EVENT, stream, document(fields)).encoded())
+        if call.payload:
+            await self._send_data(stream, call.payload, end=True)
+        else:
+            await self._send(Frame(Kind.END, stream))
         self._channel.close(stream)
 
-    async def _send_data(self, stream: int, data: bytes) -> None:
+    async def _send_data(self, stream: int, data: bytes, *, end: bool = False) -> None:
+        """Send ``data`` as the guest's credit allows, and with its last piece the end."""
         view = memoryview(data)
         while view:
             await self._until(
@@ -184,9 +203,12 @@ class Guest:
             if stream not in self._channel.streams:
                 raise ConnectionResetError
             size = min(len(view), self._channel.room(stream))
-            self._writer.write(self._channel.data(stream, bytes(view[:size])))
-            await self._drain()
+            frames = self._channel.data(stream, bytes(view[:size]))
             view = view[size:]
+            if end and not view:
+                frames += Frame(Kind.END, stream).encoded()
+            self._writer.write(frames)
+            await self._drain()
 
     async def gone(self) -> None:
         """Return when the runtime or the guest has ended."""

@@ -5,7 +5,6 @@ import itertools
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -17,15 +16,20 @@ from faas.backends.child import Child, child, descendants
 from faas.backends.environment import environment
 from faas.backends.guest import Guest
 from faas.backends.machine import Machine
-from faas.backends.sandbox import View, bubblewrap, user_namespace
+from faas.backends.sandbox import View, bubblewrap, unshared
 from faas.backends.tasks import tasks
+from faas.image.built import find
 from faas.image.layout import laid_out
 from faas.vm import BootFailed, Crashed, InitTimeout, Launch, Logs, NotAtRestorePoint, Vm, VmImage
 
 logger = logging.getLogger(__name__)
 
+_BUBBLEWRAP = find("bwrap")
 _HELLO = 10.0
 """Seconds for a sandbox to come up."""
+_STOPPING = 5.0
+"""Seconds for a sandbox to stand still."""
+_LOOK_AGAIN = 0.001
 _PROCESSES = 1024
 """Most processes and threads of one function, as Lambda allows."""
 _UIDS = range(1_900_000_000, 2_000_000_000)
@@ -37,14 +41,18 @@ class ProcessBackend:
 
     Args:
         cache: Where the runtime's files are laid out, once.
+        bubblewrap: Program that makes sandboxes; None: util-linux's ``unshare`` does.
         reason: Why it stands in for a better one; empty when it was asked for.
     """
 
     name = "process"
     snapshots = False
 
-    def __init__(self, cache: Path, *, reason: str = "") -> None:
+    def __init__(
+        self, cache: Path, *, reason: str = "", bubblewrap: str | None = _BUBBLEWRAP
+    ) -> None:
         self._cache = cache
+        self._bubblewrap = bubblewrap
         self._reason = reason
         self._numbers = itertools.count(1)
         self._uids = itertools.cycle(_UIDS[secrets.randbelow(len(_UIDS)) :])
@@ -100,10 +108,10 @@ class ProcessBackend:
             runtime=files / "runtime",
             code=launch.code,
         )
-        root = os.geteuid() == 0
-        if program := shutil.which("bwrap"):
-            return [program, *bubblewrap(view, fd, next(self._uids) if root else None)]
-        return user_namespace(view, fd)
+        uid = next(self._uids) if os.geteuid() == 0 else None
+        if self._bubblewrap:
+            return [self._bubblewrap, *bubblewrap(view, fd, uid)]
+        return unshared(view, fd, uid)
 
 
 async def _said_hello(vm: str, guest: Guest, sandbox: Child) -> None:
@@ -142,17 +150,32 @@ class _Signals:
         self._pid = pid
 
     async def stop(self) -> None:
-        """Send SIGSTOP until no process is left that has not had it: they may fork meanwhile."""
-        stopped: set[int] = set()
-        while fresh := {self._pid, *descendants(self._pid)} - stopped:
-            for pid in fresh:
-                _signal(pid, signal.SIGSTOP)
-            stopped |= fresh
+        """Send SIGSTOP until every process is seen to stand still.
+
+        A process in the middle of a fork takes the signal only afterwards, and its child never.
+        """
+        async with asyncio.timeout(_STOPPING):
+            while moving := [pid for pid in self._all() if not _still(pid)]:
+                for pid in moving:
+                    _signal(pid, signal.SIGSTOP)
+                await asyncio.sleep(_LOOK_AGAIN)
 
     async def go(self) -> None:
         """Send SIGCONT to all."""
-        for pid in (self._pid, *descendants(self._pid)):
+        for pid in self._all():
             _signal(pid, signal.SIGCONT)
+
+    def _all(self) -> list[int]:
+        return [self._pid, *descendants(self._pid)]
+
+
+def _still(pid: int) -> bool:
+    """Return whether a process is stopped or has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "TtZX"
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -178,6 +178,7 @@ class QemuBackend:
                 async with asyncio.timeout(_RESTORED):
                     await vm.load(files.state)
                     await vm.guest.restore(self._clock.unix_ns(), os.urandom(_ENTROPY))
+                    await vm.guest.set_clock(self._clock.unix_ns())
             except (Crashed, ConnectionError):
                 raise vm.ended() from None
             except TimeoutError:

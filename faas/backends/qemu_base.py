@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from faas.image.built import used
+
 Make = Callable[[Path, int], Awaitable[None]]
 
 
@@ -29,7 +31,7 @@ class Bases:
     async def of(self, memory_mib: int) -> Path:
         """Return the folder with ``memory`` and ``state`` of a VM of ``memory_mib``."""
         folder = self._cache / f"base-{self._key}-{memory_mib}"
-        if folder.exists():
+        if await asyncio.to_thread(used, folder):
             return folder
         async with self._turn:
             with (self._cache / "base.lock").open("w") as lock:

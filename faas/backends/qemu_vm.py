@@ -62,6 +62,7 @@ class QemuVm:
         The memory is in its file already and is not written again.
         """
         async with asyncio.timeout(_SAVING):
+            await self.guest.hold()
             await self.monitor.run("stop")
             await self._prepare()
             await self.monitor.run("migrate-set-parameters", **{"max-bandwidth": _BANDWIDTH})

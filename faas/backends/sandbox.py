@@ -88,37 +88,39 @@ def bubblewrap(view: View, fd: int, uid: int | None) -> list[str]:
     ]
 
 
-def user_namespace(view: View, fd: int) -> list[str]:
+def unshared(view: View, fd: int, uid: int | None) -> list[str]:
     """Return a util-linux ``unshare`` command that runs the agent, for hosts without bubblewrap.
 
-    A shell builds the file system, then a second user namespace without powers takes over.
+    A shell builds the file system. Without root's powers it does so in a user namespace, and a
+    second one, over a user without powers, takes over. Arguments are as for `bubblewrap`.
     """
+    identity = ["--user", "--map-root-user"] if uid is None else []
     return [
         "unshare",
-        *("--user", "--map-root-user", "--mount", "--ipc", "--uts", "--net", "--pid", "--fork"),
-        *("--kill-child=SIGKILL", "--propagation", "private", "--"),
-        *("sh", "-ec", _build(view), "sandbox"),
-        *agent_command(view, fd, None),
+        *identity,
+        *("--mount", "--ipc", "--uts", "--net", "--pid", "--fork", "--kill-child=SIGKILL"),
+        *("--propagation", "private", "--", "sh", "-ec", _build(view, uid), "sandbox"),
+        *agent_command(view, fd, uid),
     ]
 
 
-def _build(view: View) -> str:
-    """Return a shell script that makes a root of ``view``, enters it and runs its arguments."""
-    root = "/tmp"  # noqa: S108
-    lines = [f"mount -t tmpfs -o mode=755 root {root}", f"cd {root}"]
+def _build(view: View, uid: int | None) -> str:
+    """Return a shell script that makes a root of ``view``, enters it and runs its arguments.
+
+    The root is made over ``/sys``, of which a sandbox shows nothing.
+    """
+    lines = ["umask 022", "mount -t tmpfs -o mode=755,nosuid,nodev root /sys", "cd /sys"]
     for host, inside in view.binds():
-        target = shlex.quote(f".{inside}")
         make = "mkdir -p" if host.is_dir() else "install -D /dev/null"
-        lines += [
-            f"{make} {target}",
-            f"mount --bind {shlex.quote(str(host))} {target}",
-            f"mount -o remount,bind,ro,nosuid,nodev {target}",
-        ]
+        lines += _shown(host, f".{inside}", make, "ro,nosuid,nodev")
     for device in ("null", "zero", "full", "random", "urandom"):
-        lines += [
-            f"install -D /dev/null ./dev/{device}",
-            f"mount --bind /dev/{device} ./dev/{device}",
-        ]
+        lines += _shown(
+            Path("/dev", device), f"./dev/{device}", "install -D /dev/null", "ro,nosuid"
+        )
+    become = '"$@"'
+    if uid is None:
+        lines += _shown(Path("$(command -v unshare)"), "./dev/.enter", "install -D /dev/null", "ro")
+        become = f'/dev/.enter --user --map-user={NOBODY} --map-group={NOBODY} -- "$@"'
     return "\n".join(
         [
             *lines,
@@ -126,6 +128,20 @@ def _build(view: View) -> str:
             "mount -t proc -o nosuid,nodev,noexec proc ./proc",
             f"mount -t tmpfs -o mode=1777,nosuid,nodev,size={TMP_BYTES} tmp ./tmp",
             "ip link set lo up || ifconfig lo up",
+            "leave=$(command -v umount)",
             "pivot_root . old",
+            "/old$leave -l /old",
+            "cd /var/task",
+            f"exec {become}",
         ]
     )
+
+
+def _shown(host: Path, inside: str, make: str, options: str) -> list[str]:
+    source = str(host) if str(host).startswith("$") else shlex.quote(str(host))
+    target = shlex.quote(inside)
+    return [
+        f"{make} {target}",
+        f"mount --bind {source} {target}",
+        f"mount -o remount,bind,{options} {target}",
+    ]

@@ -76,9 +76,11 @@ class Agent:
                 _set_clock(payload)
             case Kind.RESTORE:
                 _set_clock(payload)
-                self._proxy.reset()
                 self._link.restart()
+                self._proxy.reset()
                 self._link.hello()
+            case Kind.HOLD:
+                self._link.hold()
             case Kind.PROCEED:
                 self._api.proceed.put({}, b"")
             case Kind.EVENT:
@@ -95,10 +97,11 @@ class Agent:
     ) -> None:
         if kind is Kind.END:
             self._event = None
+            self._link.forget(stream)
             self._api.events.put(headers, bytes(body))
-            return
-        body += payload
-        self._link.send(Kind.CREDIT, stream, len(payload).to_bytes(4, "big"))
+        else:
+            body += payload
+            self._link.consumed(stream, len(payload))
 
     def _launch(self, order: Order) -> None:
         """Run the runtime to its end and report how it ended."""

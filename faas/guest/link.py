@@ -16,6 +16,10 @@ from enum import IntEnum
 HEAD = struct.Struct("!BII")
 MAX_FRAME = 65536
 WINDOW = 262144
+PORTION = WINDOW // 4
+"""Credit is given back in portions of so many bytes."""
+SMALL = 30000
+"""Most bytes that a virtio port takes in one write, with room for heads."""
 
 
 class Kind(IntEnum):
@@ -37,6 +41,7 @@ class Kind(IntEnum):
     CREDIT = 14
     LOG = 15
     EXIT = 16
+    HOLD = 17
 
 
 LOG_STREAM = 0
@@ -68,9 +73,12 @@ class Link:
         self._fd = fd
         self._reconnects = reconnects
         self._writing = threading.Lock()
+        self._held = False
         self._credit = {LOG_STREAM: WINDOW}
         self._credited = threading.Condition()
+        self._owed: dict[int, int] = {}
         self._ids = iter(range(1, 1 << 31, 2))
+        self._buffer = bytearray()
 
     def open(self) -> int:
         """Return the number of a new stream, with a full window."""
@@ -92,22 +100,48 @@ class Link:
                 self._credit[stream] += amount
                 self._credited.notify_all()
 
+    def consumed(self, stream: int, amount: int) -> None:
+        """Give the host its credit back for what was taken from ``stream``, in good portions."""
+        owed = self._owed.pop(stream, 0) + amount
+        if owed < PORTION:
+            self._owed[stream] = owed
+        else:
+            self.send(Kind.CREDIT, stream, owed.to_bytes(4, "big"))
+
+    def forget(self, stream: int) -> None:
+        """Forget a stream of the host's."""
+        self._owed.pop(stream, None)
+
     def hello(self) -> None:
         """Say that the agent is up."""
         self.send_json(Kind.HELLO, version=VERSION)
 
+    def hold(self) -> None:
+        """Let nobody write until `restart`, so that no frame is cut in two by a snapshot."""
+        if not self._held:
+            self._writing.acquire()
+            self._held = True
+        self._write(_frame(Kind.HELLO, 0, json.dumps({"version": VERSION}).encode()))
+
     def restart(self) -> None:
-        """Forget every stream, and start anew with the log's credit: the host is another one."""
+        """Start anew with another host: no streams, and the log's credit whole."""
         with self._credited:
             self._credit = {LOG_STREAM: WINDOW}
             self._credited.notify_all()
+        self._owed.clear()
+        if self._held:
+            self._held = False
+            self._writing.release()
 
     def send(self, kind: Kind, stream: int = 0, payload: bytes = b"") -> None:
         """Write one frame."""
-        view = memoryview(HEAD.pack(kind, stream, len(payload)) + payload)
         with self._writing:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            self._write(_frame(kind, stream, payload))
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
 
     def send_json(self, kind: Kind, stream: int = 0, /, **fields: object) -> None:
         """Write one frame whose payload is a JSON object."""
@@ -140,12 +174,18 @@ class Link:
             return size
 
     def send_result(self, header: Mapping[str, object], body: bytes) -> None:
-        """Write a result's header, body and end as one stream."""
+        """Write a result's header, body and end as one stream; a small one in one piece."""
         stream = self.open()
-        self.send_json(Kind.RESULT, stream, **header)
-        with contextlib.suppress(StreamReset):
-            self.send_data(stream, body)
-            self.send(Kind.END, stream)
+        said = json.dumps(dict(header)).encode()
+        if 0 < len(body) <= SMALL:
+            frames = _frame(Kind.RESULT, stream, said) + _frame(Kind.DATA, stream, body)
+            with self._writing:
+                self._write(frames + _frame(Kind.END, stream, b""))
+        else:
+            self.send(Kind.RESULT, stream, said)
+            with contextlib.suppress(StreamReset):
+                self.send_data(stream, body)
+                self.send(Kind.END, stream)
         self.close(stream)
 
     def frames(self) -> Iterator[tuple[Kind, int, bytes]]:
@@ -159,15 +199,20 @@ class Link:
             yield Kind(kind), stream, self._read(length)
 
     def _read(self, size: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < size:
+        while len(self._buffer) < size:
             try:
-                piece = os.read(self._fd, size - len(parts))
+                piece = os.read(self._fd, MAX_FRAME)
             except ConnectionError:
                 raise HostGone from None
             if not piece:
                 if not self._reconnects:
                     raise HostGone
                 threading.Event().wait(_NEITHER_END)
-            parts += piece
-        return bytes(parts)
+            self._buffer += piece
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+
+def _frame(kind: Kind, stream: int, payload: bytes) -> bytes:
+    return HEAD.pack(kind, stream, len(payload)) + payload

@@ -53,6 +53,7 @@ class Proxy:
         sender.join()
         self._pipes.pop(pipe.stream, None)
         self._link.close(pipe.stream)
+        self._link.forget(pipe.stream)
         pipe.connection.close()
 
 
@@ -95,7 +96,7 @@ class _Pipe:
                     case Kind.DATA:
                         silent = False
                         self.connection.sendall(payload)
-                        self._link.send(Kind.CREDIT, self.stream, len(payload).to_bytes(4, "big"))
+                        self._link.consumed(self.stream, len(payload))
                     case Kind.END:
                         self.connection.shutdown(socket.SHUT_WR)
                         return

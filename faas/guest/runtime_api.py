@@ -62,6 +62,7 @@ class RuntimeApi:
         self._link = link
         self._output = output
         self._running: str | None = None
+        self._ready = False
         self.events = Slot()
         self.proceed = Slot()
         self._listener = socket.create_server(ADDRESS)
@@ -105,7 +106,10 @@ class RuntimeApi:
 
     def _next(self, connection: socket.socket) -> bytes | None:
         self._running = None
-        self._link.send(Kind.READY)
+        if not self._ready:
+            self._ready = True
+            self._output.flush()
+            self._link.send(Kind.READY)
         event = self.events.take(connection)
         if event is None:
             return None

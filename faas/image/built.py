@@ -1,7 +1,9 @@
 """The image that guests start from: what it is, and where the cache has it."""
 
 import hashlib
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from faas.image.layout import laid_out
 
 QEMU = "qemu-system-x86_64"
 OFFER = "offer.json"
+KEPT = 14 * 24 * 3600.0
+_KINDS = ("image-", "guest-", "base-")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -32,6 +36,27 @@ class Image:
     key: str
 
 
+def used(folder: Path) -> bool:
+    """Return whether ``folder`` exists, and note that it is in use."""
+    with suppress(FileNotFoundError):
+        os.utime(folder)
+        return True
+    return False
+
+
+def pruned(cache: Path, *, now: float) -> list[str]:
+    """Remove what nobody used for `KEPT` seconds before ``now`` (Unix time); return the names.
+
+    Another version of this project may share the cache, so what is merely not ours stays.
+    """
+    gone = []
+    for folder in cache.iterdir():
+        if folder.name.startswith(_KINDS) and now - folder.stat().st_mtime > KEPT:
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder.name)
+    return sorted(gone)
+
+
 def find(program: str) -> str | None:
     """Return the path of a program, looked for where system programs are."""
     return shutil.which(program, path=_PATH)
@@ -43,6 +68,7 @@ def built(cache: Path) -> Image | None:
     guest = base / f"{laid_out(cache).name}.ext4"
     if not (base / OFFER).exists() or not guest.exists():
         return None
+    used(base)
     key = hashlib.sha256((base / OFFER).read_bytes() + guest.name.encode()).hexdigest()[:16]
     return Image(base / "vmlinux", base / "boot.cpio", base / "root.ext4", guest, key)
 

@@ -45,13 +45,22 @@ def unpacked(packages: Sequence[str], folder: Path) -> Path:
     return root
 
 
+def refresh() -> None:
+    """Read the package lists anew; needs root.
+
+    Raises:
+        StartError: apt failed; the message says what it said.
+    """
+    _run("read package lists", ["apt-get", "update", "-q"])
+
+
 def install(packages: Sequence[str]) -> None:
     """Install ``packages`` on this host; needs root.
 
     Raises:
         StartError: apt failed; the message says what it said.
     """
-    _run("install packages", ["apt-get", "update", "-q"])
+    refresh()
     _run(
         "install packages",
         ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages],

@@ -28,6 +28,7 @@ def laid_out(cache: Path) -> Path:
     files = dict(_runtime_files()) | dict(_agent_files())
     made = cache / f"guest-{_digest(files)[:16]}"
     if made.is_dir():
+        os.utime(made)
         return made
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="guest-", suffix=".partial", dir=cache))

@@ -4,14 +4,18 @@ import sys
 from collections.abc import Iterator
 
 
-def main() -> None:
-    """Run the command line; errors of ours are one line each and status 1."""
+def main(*before: str) -> None:
+    """Run the command line; errors of ours are one line each and status 1.
+
+    Args:
+        before: Arguments that stand before those that were given.
+    """
     from wherry.cli.commands import app  # noqa: PLC0415
     from wherry.errors import WherryError  # noqa: PLC0415
 
     status = 0
     try:
-        app()
+        app([*before, *sys.argv[1:]])
     except* WherryError as group:
         for error in dict.fromkeys(map(str, _leaves(group))):
             sys.stderr.write(f"wherry: {error}\n")

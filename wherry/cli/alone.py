@@ -1,17 +1,14 @@
-"""One service by itself, for those who spread Wherry over several processes."""
+"""One service by itself, for those who spread Wherry over several processes.
+
+Each part is loaded when it is asked for, so that one starts without what the others need.
+"""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-import faas.app
-import gateway.app
-import policy.app
-import telemetry.app
-import xds.app
-from faas.backends import chosen
-from wherry.cli.settings import cache_folder
-from wherry.cli.up import Options, owned, short_folder
+from wherry.cli.owned import owned, short_folder
+from wherry.cli.settings import Options, cache_folder
 from wherry.clock import SystemClock
 from wherry.config import load
 from wherry.config.watch import Worlds, watch
@@ -52,6 +49,8 @@ Part = Callable[[Options, Store, Worlds], AbstractAsyncContextManager[Address]]
 
 @asynccontextmanager
 async def _telemetry(options: Options, _store: Store, _worlds: Worlds) -> AsyncIterator[Address]:
+    import telemetry.app  # noqa: PLC0415
+
     settings = telemetry.app.Settings(options.listen.of("telemetry"), options.listen.of("metrics"))
     async with telemetry.app.running(settings, clock=SystemClock()) as running:
         yield running.http
@@ -59,6 +58,8 @@ async def _telemetry(options: Options, _store: Store, _worlds: Worlds) -> AsyncI
 
 @asynccontextmanager
 async def _policy(options: Options, _store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+    import policy.app  # noqa: PLC0415
+
     settings = policy.app.Settings(options.listen.of("policy"))
     async with policy.app.running(settings, worlds=worlds) as running:
         yield running.address
@@ -66,6 +67,8 @@ async def _policy(options: Options, _store: Store, worlds: Worlds) -> AsyncItera
 
 @asynccontextmanager
 async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+    import xds.app  # noqa: PLC0415
+
     settings = xds.app.Settings(
         options.listen.of("xds"),
         telemetry=options.listen.of("telemetry"),
@@ -79,6 +82,9 @@ async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[
 
 @asynccontextmanager
 async def _faas(options: Options, store: Store, _worlds: Worlds) -> AsyncIterator[Address]:
+    import faas.app  # noqa: PLC0415
+    from faas.backends import chosen  # noqa: PLC0415
+
     async with AsyncExitStack() as stack:
         run = stack.enter_context(short_folder())
         backend = await stack.enter_async_context(
@@ -97,6 +103,8 @@ async def _faas(options: Options, store: Store, _worlds: Worlds) -> AsyncIterato
 
 @asynccontextmanager
 async def _gateway(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+    import gateway.app  # noqa: PLC0415
+
     settings = gateway.app.Settings(
         address=options.listen.of("gateway"),
         lambda_url=options.listen.of("lambda").url,

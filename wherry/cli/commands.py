@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from wherry.cli import functions, keys
-from wherry.cli.settings import PARTS, cache_folder, listen
+from wherry.cli.settings import PARTS, Options, cache_folder, listen
 from wherry.cli.state import state_dir
 from wherry.cli.top import top
+from wherry.cli.usage import usage
 from wherry.errors import StartError
 from wherry.serve import Address
 
@@ -31,6 +32,7 @@ app.add_typer(keys.app, name="key", help="Keys of API consumers.")
 app.add_typer(functions.app, name="fn", help="Functions: deploy, call, read their logs.")
 app.add_typer(faas, name="faas")
 app.command(name="top")(top)
+app.command(name="usage")(usage)
 
 Source = Annotated[Path, typer.Argument(help="A YAML file, or a folder of them.")]
 State = Annotated[
@@ -65,7 +67,6 @@ def up(
     """Start everything, say where it is, and serve until Ctrl-C."""
     _logs(verbose=verbose)
     from wherry.cli import welcome  # noqa: PLC0415
-    from wherry.cli.up import Options  # noqa: PLC0415
 
     options = Options(source, state_dir(state), listen(moved or [], free_ports=free_ports), backend)
     shown = Console(stderr=True, highlight=False)
@@ -86,7 +87,6 @@ def run(
     """Start one service alone; --listen also says where the others are."""
     _logs(verbose=verbose)
     from wherry.cli import alone  # noqa: PLC0415
-    from wherry.cli.up import Options  # noqa: PLC0415
 
     options = Options(source, state_dir(state), listen(moved or [], free_ports=False), backend)
     asyncio.run(alone.run(part, options, lambda text: typer.echo(text, err=True)))
@@ -134,8 +134,11 @@ def bootstrap(
 ) -> None:
     """Print the bootstrap of a sidecar: envoy --config-yaml "$(wherry bootstrap ...)"."""
     from xds.bootstrap import bootstrap as made  # noqa: PLC0415
+    from xds.workload import checked_name  # noqa: PLC0415
 
     pilot = _address("--xds", xds)
+    checked_name("service", service)
+    checked_name("version", version)
     metadata = {
         "role": "sidecar",
         "service": service,

@@ -1,17 +1,19 @@
 """Envoys as child processes: started, watched until they serve, started again when they die."""
 
 import asyncio
+import errno
 import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import aiohttp
 
-from wherry.errors import StartError, WherryError
+from wherry.errors import PortInUse, StartError, WherryError
 from wherry.process import Command, envoy, running
 from wherry.serve import Address, bound, listening
 from xds.bootstrap import bootstrap
@@ -26,6 +28,9 @@ POLL = 0.02
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds before something that died is started again; doubled each time it dies young."""
+
+LONGEST_FILE = 48
+"""Most characters of a file's name without suffix, so that a socket's path stays within 107."""
 
 GROWN_UP = 10.0
 """Seconds after which a life counts as a good one and the pause is short again."""
@@ -59,7 +64,11 @@ class Envoy:
 
     @property
     def _file(self) -> str:
-        return self.node.replace("~", "-")
+        name = self.node.replace("~", "-")
+        if len(name) <= LONGEST_FILE:
+            return name
+        digest = blake2b(name.encode(), digest_size=4).hexdigest()
+        return f"{name[: LONGEST_FILE - 9]}-{digest}"
 
     def config(self) -> str:
         """Return the bootstrap as JSON."""
@@ -152,11 +161,19 @@ def reserved(part: str, address: Address) -> socket.socket:
     Raises:
         PortInUse: Another program has it.
     """
-    with listening(part, address) as probe:
-        free = bound(probe)
+    if address.port:
+        listening(part, address).close()
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind((free.host, free.port))
+    try:
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(part, address.host, address.port) from None
+        raise StartError(
+            f"{part}: {address}: {error.strerror}, expected an address of ours"
+        ) from None
     return sock
 
 

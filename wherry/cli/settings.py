@@ -41,6 +41,23 @@ class Listen:
         return replace(self, by_part={**self.by_part, part: address})
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``wherry up`` or ``wherry run`` was asked for.
+
+    Attributes:
+        source: File or folder of the configuration.
+        state: Folder that outlives this run: records, keys, code, data.
+        listen: Where each part listens.
+        backend: ``auto``, ``qemu`` or ``process``.
+    """
+
+    source: Path
+    state: Path
+    listen: Listen
+    backend: str = "auto"
+
+
 def listen(options: Sequence[str], *, free_ports: bool) -> Listen:
     """Read ``--listen PART=HOST:PORT`` options.
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wherry.cli.envoys import POLL, Envoy, free_port, kept, reserved, serving
-from wherry.process import Command, running
+from wherry.process import Command, found, running
+from wherry.process import envoy as found_envoy
 from wherry.serve import Address, bound
 from xds.registrations import Workload, heartbeat
 
@@ -88,9 +89,14 @@ async def run(beside: Beside, *, again: bool) -> int:
         beside: What to run.
         again: Start the program again when it ends, until cancelled.
 
+    Raises:
+        MissingBinary: Envoy is not installed, or without ``again`` there is no such program.
+        BadWorkload: The service, the version or the address is of no form that can register.
+
     Returns:
         The program's exit status; 128 + N after signal N.
     """
+    found_envoy()
     async with AsyncExitStack() as stack:
         inbound = stack.enter_context(reserved("sidecar", Address(beside.address)))
         outbound = stack.enter_context(reserved("sidecar", Address()))
@@ -115,6 +121,8 @@ async def run(beside: Beside, *, again: bool) -> int:
         )
         presence = Presence()
         program = _Program(_command(beside, port, bound(outbound)), port, presence)
+        if not again:
+            found(program.command)
         async with asyncio.TaskGroup() as group:
             announced = group.create_task(_announced(beside, workload, presence), name="presence")
             proxied = group.create_task(kept(node, lambda: _proxy(envoy, presence)), name=node)
@@ -140,12 +148,30 @@ async def _left(tasks: Sequence[asyncio.Task[None] | asyncio.Task[int | None]]) 
 async def alone(beside: Beside) -> int:
     """Run ``beside`` until its program ends or SIGTERM or SIGINT ends both; return the status."""
     loop = asyncio.get_running_loop()
+    told: list[signal.Signals] = []
     async with asyncio.TaskGroup() as group:
         life = group.create_task(run(beside, again=False), name="sidecar")
+        looks = group.create_task(_look_for(beside.xds), name="pilot")
+
+        def stop(number: signal.Signals) -> None:
+            told.append(number)
+            life.cancel()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, life.cancel)
+            loop.add_signal_handler(number, stop, number)
         await asyncio.wait([life])
-    return 128 + signal.SIGTERM if life.cancelled() else life.result()
+        looks.cancel()
+    return 128 + told[0] if life.cancelled() else life.result()
+
+
+async def _look_for(pilot: Address) -> None:
+    """Say once when no Pilot answers; the Envoy goes on asking by itself."""
+    if not await _accepts(pilot):
+        logger.warning(
+            "no Pilot at %s, expected one (wherry up, or --xds HOST:PORT); "
+            "the program runs, and joins the mesh when the Pilot answers",
+            pilot,
+        )
 
 
 def _command(beside: Beside, port: int, outbound: Address) -> Command:
@@ -196,15 +222,15 @@ class _Program:
             listens.cancel()
 
     async def _serves(self) -> None:
-        while not await _accepts(self.port):  # noqa: ASYNC110 (nothing tells it)
+        while not await _accepts(Address(port=self.port)):  # noqa: ASYNC110 (nothing tells it)
             await asyncio.sleep(POLL)
         async with self.presence.of("program"):
             await asyncio.Event().wait()
 
 
-async def _accepts(port: int) -> bool:
+async def _accepts(address: Address) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(address.host, address.port)
     except OSError:
         return False
     writer.close()

@@ -1,13 +1,10 @@
 """All of Wherry in one process, with the Envoys, programs and functions of a configuration."""
 
 import asyncio
-import fcntl
 import logging
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +15,10 @@ import telemetry.app
 import xds.app
 from faas.backends import chosen
 from wherry.cli.envoys import POLL, Envoy, kept, reserved, serving
+from wherry.cli.owned import Tasks, only, owned, short_folder
 from wherry.cli.programs import Deployments, Programs, Progress
 from wherry.cli.reading import read
-from wherry.cli.settings import INGRESS, Listen, cache_folder
+from wherry.cli.settings import INGRESS, Options, cache_folder
 from wherry.clock import SystemClock
 from wherry.config.watch import Worlds, watch
 from wherry.errors import StartError, WherryError
@@ -34,23 +32,6 @@ logger = logging.getLogger(__name__)
 
 PROGRAMS_WITHIN = 60.0
 """Seconds until every program of the configuration must take requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What ``wherry up`` was asked for.
-
-    Attributes:
-        source: File or folder of the configuration.
-        state: Folder that outlives this run: records, keys, code, data.
-        listen: Where each part listens.
-        backend: ``auto``, ``qemu`` or ``process``.
-    """
-
-    source: Path
-    state: Path
-    listen: Listen
-    backend: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +60,7 @@ async def running(options: Options, progress: Progress) -> AsyncIterator[Running
     envoy()
     worlds = Worlds(await asyncio.to_thread(read, options.source))
     async with AsyncExitStack() as stack:
-        stack.enter_context(_only(options.state))
+        stack.enter_context(only(options.state))
         run = stack.enter_context(short_folder())
         store = await stack.enter_async_context(opened(f"sqlite:{options.state / 'wherry.db'}"))
         services = await _services(stack, options, worlds, store, run, progress)
@@ -174,24 +155,6 @@ async def _services(
 
 
 @dataclass(frozen=True, slots=True)
-class Tasks:
-    """Tasks that end together when their owner's block does."""
-
-    group: asyncio.TaskGroup
-    started: list[asyncio.Task[object]]
-
-    def start(self, work: Coroutine[None, None, object], name: str) -> asyncio.Task[object]:
-        """Run ``work`` under ``name``; a failure ends the owner's block."""
-        task = self.group.create_task(work, name=name)
-        self.started.append(task)
-        return task
-
-    def spawn(self, work: Coroutine[None, None, object], name: str) -> None:
-        """As `start`, for work that nobody waits for."""
-        self.started.append(self.group.create_task(work, name=name))
-
-
-@dataclass(frozen=True, slots=True)
 class _Mesh:
     """The Envoys and programs on their way up."""
 
@@ -282,44 +245,3 @@ class _Mesh:
                     await functions.become(world)
                 except WherryError as error:
                     logger.warning("function not deployed: %s", error)
-
-
-@asynccontextmanager
-async def owned() -> AsyncIterator[Tasks]:
-    """Own tasks that end, all together, when the block does."""
-    async with asyncio.TaskGroup() as group:
-        tasks = Tasks(group, [])
-        try:
-            yield tasks
-        finally:
-            for task in tasks.started:
-                task.cancel()
-
-
-@contextmanager
-def _only(state: Path) -> Iterator[None]:
-    """Make ``state`` ours alone until the block ends.
-
-    Raises:
-        StartError: Another Wherry uses it.
-    """
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (state / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StartError(
-                f"state {state}: in use by another wherry, expected to be ours alone; "
-                "end that one, or choose another folder with --state"
-            ) from None
-        yield
-
-
-@contextmanager
-def short_folder() -> Iterator[Path]:
-    """Return a folder with a short name, for unix sockets; it is gone after the block."""
-    folder = Path(tempfile.mkdtemp(prefix="wherry-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

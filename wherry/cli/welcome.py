@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from wherry.cli.settings import Options
 from wherry.cli.state import forget_addresses, write_addresses
-from wherry.cli.up import Options, Running, running
+from wherry.cli.up import Running, running
 
 
 async def serve(options: Options, shown: Console, *, as_json: bool) -> None:

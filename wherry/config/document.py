@@ -78,7 +78,7 @@ def _shallow(file: str, text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             found = f"values nested deeper than {MAX_DEPTH}"
             raise ConfigError([Problem(file, line, found, "a flatter file")])
 

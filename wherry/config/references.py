@@ -40,8 +40,7 @@ def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Pla
         case Workload():
             yield from _missing("service", resource.spec.service, world.services, "spec", "service")
         case CheckPolicy():
-            for i, name in enumerate(resource.spec.services):
-                yield from _missing("service", name, world.services, "spec", "services", i)
+            yield from _checked(resource, world)
         case AuthorizationPolicy():
             yield from _selector(resource, world)
         case ApiProduct():
@@ -49,8 +48,7 @@ def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Pla
         case Consumer():
             yield from _consumer(resource, world)
         case Function():
-            if not (folder / resource.spec.code).is_dir():
-                yield ("spec", "code"), f"no folder {resource.spec.code!r}", "a folder of code"
+            yield from _function(resource, folder)
         case _:
             return
 
@@ -106,6 +104,16 @@ def _port(
     if service and port not in {None, *(p.port for p in service.spec.ports)}:
         ports = ", ".join(str(p.port) for p in service.spec.ports)
         yield path, f"service {name!r} has no port {port}", ports
+
+
+def _checked(policy: CheckPolicy, world: World) -> Iterator[tuple[Place, str, str]]:
+    for i, name in enumerate(policy.spec.services):
+        yield from _missing("service", name, world.services, "spec", "services", i)
+
+
+def _function(function: Function, folder: Path) -> Iterator[tuple[Place, str, str]]:
+    if not (folder / function.spec.code).is_dir():
+        yield ("spec", "code"), f"no folder {function.spec.code!r}", "a folder of code"
 
 
 def _selector(policy: AuthorizationPolicy, world: World) -> Iterator[tuple[Place, str, str]]:

@@ -2,16 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from watchfiles import awatch
 
-from wherry.config import SUFFIXES, load
+from wherry.config import SUFFIXES, files, load
 from wherry.errors import ConfigError
 from wherry.model.world import World
 
 logger = logging.getLogger(__name__)
+
+QUIET = 0.02
+"""Seconds for which files must not have changed before they are taken."""
+
+ATTEMPTS = 100
+"""How often files that change while they are read are read again; then the next change counts."""
 
 
 class Worlds:
@@ -63,13 +70,40 @@ async def watch(source: Path, worlds: Worlds, *, read: Callable[[Path], World] =
 
 
 async def reload(source: Path, worlds: Worlds, *, read: Callable[[Path], World] = load) -> None:
-    """Read ``source`` once and replace the current World if it is good."""
-    try:
-        world = await asyncio.to_thread(read, source)
-    except ConfigError as error:
-        worlds.refused = error
-        for problem in error.problems:
+    """Read ``source`` and replace the current World if it is good.
+
+    Files that change while they are read are read again: an editor empties a file before it
+    writes, and an empty file is a valid World without services.
+    """
+    for _ in range(ATTEMPTS):
+        before = await asyncio.to_thread(_stamps, source)
+        await asyncio.sleep(QUIET)
+        found = await asyncio.to_thread(_outcome, read, source)
+        if await asyncio.to_thread(_stamps, source) == before:
+            break
+    else:
+        logger.warning("configuration refused: %s keeps changing, expected it at rest", source)
+        return
+    if isinstance(found, ConfigError):
+        worlds.refused = found
+        for problem in found.problems:
             logger.warning("configuration refused: %s", problem)
         return
-    await worlds.replace(world)
-    logger.info("configuration taken", extra={"resources": sum(1 for _ in world.resources())})
+    await worlds.replace(found)
+    logger.info("configuration taken", extra={"resources": sum(1 for _ in found.resources())})
+
+
+def _outcome(read: Callable[[Path], World], source: Path) -> World | ConfigError:
+    try:
+        return read(source)
+    except ConfigError as error:
+        return error
+
+
+def _stamps(source: Path) -> Mapping[Path, tuple[int, int]]:
+    stamps = {}
+    with suppress(ConfigError, OSError):
+        for path in files(source):
+            status = path.stat()
+            stamps[path] = (status.st_mtime_ns, status.st_size)
+    return stamps

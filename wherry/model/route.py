@@ -4,6 +4,7 @@ Source: https://gateway-api.sigs.k8s.io/reference/spec/ (v1)
 """
 
 import re
+import warnings
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -56,7 +57,7 @@ class ParentRef(Strict):
 _NEVER_SEEN = re.compile(r"//|/\.\.?(/|$)|%2[fF]|[?#\\\s\x00-\x1f]")
 """What no path holds once an Envoy has made it plain."""
 
-_NOT_RE2 = re.compile(r"\(\?(=|!|<=|<!|>|\(|P=|#)|[*+?}]\+|\\[1-9Z]")
+_NOT_RE2 = re.compile(r"\(\?(=|!|<=|<!|>|\(|P=|#|[aLux])|[*+?}]\+|\\[1-9Z]|\{[0-9,]*[0-9]{4}")
 """What Python reads in a regular expression and RE2 does not.
 
 Source: https://github.com/google/re2/wiki/Syntax
@@ -77,7 +78,8 @@ class _Pattern(Strict):
                     f"regular expression {self.value!r}: {beyond[0]!r}, expected RE2 syntax"
                 )
             try:
-                re.compile(self.value)
+                with warnings.catch_warnings(action="ignore", category=FutureWarning):
+                    re.compile(self.value)
             except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(
                     f"regular expression {self.value!r}: {error}, expected RE2 syntax"
@@ -140,6 +142,13 @@ class HeaderModifier(Strict):
     set: list[HeaderValue] = Field(default=[], max_length=16)
     add: list[HeaderValue] = Field(default=[], max_length=16)
     remove: list[HeaderName] = Field(default=[], max_length=16)
+
+    @model_validator(mode="after")
+    def _the_host_stays(self) -> Self:
+        names = [*(value.name for value in (*self.set, *self.add)), *self.remove]
+        if any(name.lower() == "host" for name in names):
+            raise ValueError("header 'Host', expected another one: no Envoy changes it here")
+        return self
 
 
 class Filter(Strict):

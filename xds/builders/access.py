@@ -3,6 +3,7 @@
 Source: https://istio.io/latest/docs/reference/config/security/authorization-policy/
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from envoy_data_plane.envoy.config.rbac.v3 import (
@@ -25,7 +26,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from wherry.model.access import AuthorizationPolicy, AuthorizationRule, Condition, Operation
 from wherry.model.world import World
-from xds.builders.messages import by_pattern, packed
+from xds.builders.messages import by_pattern, by_regex, packed
 
 DENY = "envoy.filters.http.rbac.deny"
 ALLOW = "envoy.filters.http.rbac.allow"
@@ -109,11 +110,20 @@ def _method(pattern: str) -> Permission:
 
 
 def _host(pattern: str) -> Permission:
-    return _header(":authority", pattern)
+    """Host names match in either case, and whatever port the client wrote behind them."""
+    if pattern.endswith("*"):
+        return _header(":authority", pattern, ignore_case=True)
+    host = re.escape(pattern.removeprefix("*"))
+    rest = ".*" if pattern.startswith("*") else ""
+    matcher = HeaderMatcher(name=":authority", string_match=by_regex(f"(?i){rest}{host}(:[0-9]+)?"))
+    return Permission(header=matcher)
 
 
-def _header(name: str, pattern: str) -> Permission:
-    return Permission(header=HeaderMatcher(name=name, string_match=by_pattern(pattern)))
+def _header(name: str, pattern: str, *, ignore_case: bool = False) -> Permission:
+    match = by_pattern(pattern)
+    if ignore_case and pattern != "*":
+        match.ignore_case = True
+    return Permission(header=HeaderMatcher(name=name, string_match=match))
 
 
 def _all_of(parts: Iterable[Permission]) -> Permission:

@@ -31,8 +31,8 @@ from envoy_data_plane.google.protobuf import Any, Struct, Value
 from wherry.model.service import Service
 from xds.builders.messages import METADATA, from_ads, packed, seconds, socket_address
 from xds.encode import encode
-from xds.registrations import Workload
 from xds.resource import CLUSTER, ENDPOINT, Resource
+from xds.workload import Workload
 
 CONNECT_TIMEOUT = 1.0
 """Seconds that a connection to a workload may take."""

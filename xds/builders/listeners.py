@@ -7,7 +7,11 @@ that a listener stays byte-identical, and its connections stay open, while traff
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLog,
+    AccessLogFilter,
+    ResponseFlagFilter,
+)
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
@@ -31,7 +35,9 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerUpgradeConfig,
     HttpFilter,
+    LocalReplyConfig,
     Rds,
+    ResponseMapper,
 )
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     HeaderMutation,
@@ -52,9 +58,12 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from xds.builders.access import ALLOW, CHECK, DENY
 from xds.builders.messages import (
+    CUT,
     METADATA,
     SOURCE_HEADER,
     SOURCE_VERSION_HEADER,
+    UNREACHED,
+    UNSERVED_HEADER,
     from_ads,
     grpc_service,
     packed,
@@ -63,8 +72,8 @@ from xds.builders.messages import (
 from xds.encode import encode
 from xds.resource import CLUSTER, LISTENER, ROUTE, Resource
 
-TELEMETRY, POLICY = "wherry-telemetry", "wherry-policy"
-"""Clusters of Wherry's own services."""
+TELEMETRY, POLICY = "wherry/telemetry", "wherry/policy"
+"""Clusters of Wherry's own services; no service's name holds a slash."""
 
 CHECK_TIMEOUT = 1.0
 """Seconds that a check may take; then the request is refused."""
@@ -150,7 +159,19 @@ def serves(name: str, address: Address, routes: str, member: Member) -> Resource
         _router(),
     ]
     manager = _manager(name, routes, tags, filters, escaped=_ESCAPED.REJECT_REQUEST)
+    manager.local_reply_config = LocalReplyConfig(
+        mappers=[_saying(UNREACHED, "UF"), _saying(CUT, "UC")]
+    )
     return _listener(name, address, manager, routes, [TELEMETRY, POLICY])
+
+
+def _saying(why: str, flag: str) -> ResponseMapper:
+    """Return what adds `UNSERVED_HEADER` to Envoy's own answers with this response flag."""
+    header = HeaderValue(key=UNSERVED_HEADER, value=why)
+    return ResponseMapper(
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag])),
+        headers_to_add=[HeaderValueOption(header=header, append_action=_OVERWRITE)],
+    )
 
 
 def _manager(

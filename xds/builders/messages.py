@@ -23,6 +23,10 @@ SOURCE_HEADER = "x-wherry-source"
 SOURCE_VERSION_HEADER = "x-wherry-source-version"
 """Who calls; each outbound listener overwrites both."""
 
+UNSERVED_HEADER = "x-wherry-unserved"
+UNREACHED, CUT = "unreached", "cut"
+"""Why a sidecar answers for its program: no connection, or one that ended without an answer."""
+
 METADATA = "wherry"
 """Filter metadata of an endpoint that holds ``service`` and ``version``."""
 

@@ -34,7 +34,14 @@ from wherry.model import route as api
 from wherry.model.resource import seconds as parsed
 from wherry.model.service import Service
 from wherry.model.world import World
-from xds.builders.messages import by_regex, exactly, packed, seconds
+from xds.builders.messages import (
+    UNREACHED,
+    UNSERVED_HEADER,
+    by_regex,
+    exactly,
+    packed,
+    seconds,
+)
 from xds.encode import encode
 from xds.resource import CLUSTER, ROUTE, Resource
 
@@ -42,7 +49,23 @@ REQUEST_TIMEOUT = 60.0
 """Seconds for a whole request where no route says otherwise."""
 
 OUTBOUND = "outbound"
+ANY = "*"
+"""The host name of every request."""
+
+SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
+"""Methods that may be sent again even when a program may have seen the request.
+
+Source: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1
+"""
+
 _APPEND = HeaderValueOptionHeaderAppendAction
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    match: api.Match
+    routes: tuple[Route, ...]
+    clusters: frozenset[str]
 
 
 def outbound(world: World) -> Resource:
@@ -55,7 +78,9 @@ def outbound(world: World) -> Resource:
     hosts = [
         VirtualHost(
             name=name,
-            domains=[name, f"{name}.localhost"],
+            domains=[
+                d for d in (name, f"{name}.localhost") if d == name or d not in world.services
+            ],
             routes=_service_routes(service, attached.get(name, [])),
         )
         for name, service in sorted(world.services.items())
@@ -66,23 +91,39 @@ def outbound(world: World) -> Resource:
 
 
 def ingress(world: World, gateway: api.Gateway, port: int) -> Resource:
-    """Return the routes of the gateway's listeners on ``port``, by host name."""
+    """Return the routes of the gateway's listeners on ``port``, by host name.
+
+    A request belongs to the listener with the most specific host name; there, routes with more
+    specific host names come before others, whatever their paths.
+    """
     by_host: dict[str, list[_Entry]] = {}
-    for listener in gateway.spec.listeners:
-        if listener.port != port:
-            continue
-        by_host.setdefault(listener.hostname or "*", [])
-        for route in sorted(world.http_routes.values(), key=lambda r: r.name):
-            if not _accepts(gateway, listener, route):
-                continue
-            for host in _shared_hosts(listener.hostname, route.spec.hostnames):
-                by_host.setdefault(host, []).extend(_entries(route))
+    heads = [each for each in gateway.spec.listeners if each.port == port]
+    for listener in heads:
+        own = _by_host(world, gateway, listener)
+        wild = listener.hostname or ANY
+        narrower = [other.hostname for other in heads if _covers(wild, other.hostname or ANY)]
+        for host in own:
+            if not any(other != wild and _covers(other, host) for other in narrower if other):
+                wider = sorted((h for h in own if h != host and _covers(h, host)), key=_wideness)
+                by_host[host] = [entry for h in (host, *wider) for entry in own[h]]
     hosts = [
-        VirtualHost(name=host, domains=[host], routes=[e.route for e in sorted(entries, key=_rank)])
+        VirtualHost(name=host, domains=[host], routes=_in_order(entries))
         for host, entries in sorted(by_host.items())
     ]
     refs = {ref for entries in by_host.values() for entry in entries for ref in entry.clusters}
     return _configuration(ingress_name(gateway.name, port), hosts, refs)
+
+
+def _by_host(
+    world: World, gateway: api.Gateway, listener: api.Listener
+) -> Mapping[str, list[_Entry]]:
+    """Return what a listener's routes say, by host name and for each in order of precedence."""
+    own: dict[str, list[_Entry]] = {listener.hostname or ANY: []}
+    for route in sorted(world.http_routes.values(), key=lambda r: r.name):
+        if _accepts(gateway, listener, route):
+            for host in _shared_hosts(listener.hostname, route.spec.hostnames):
+                own.setdefault(host, []).extend(_entries(route))
+    return {host: sorted(entries, key=_rank) for host, entries in own.items()}
 
 
 def ingress_name(gateway: str, port: int) -> str:
@@ -116,13 +157,6 @@ def _configuration(name: str, hosts: list[VirtualHost], clusters: Iterable[str])
     return Resource(ROUTE, name, encode(message), frozenset((CLUSTER, c) for c in clusters))
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    match: api.Match
-    route: Route
-    clusters: frozenset[str]
-
-
 _KIND = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 
 
@@ -130,7 +164,7 @@ def _rank(entry: _Entry) -> tuple[int, int, int, int, int]:
     match = entry.match
     return (
         _KIND[match.path.type],
-        -len(match.path.value),
+        -len(match.path.value.rstrip("/") if match.path.type == "PathPrefix" else match.path.value),
         0 if match.method else 1,
         -len(match.headers),
         -len(match.query_params),
@@ -148,9 +182,13 @@ def _attached_to_services(world: World) -> Mapping[str, list[_Entry]]:
 
 def _service_routes(service: Service, entries: Sequence[_Entry]) -> list[Route]:
     if entries:
-        return [entry.route for entry in sorted(entries, key=_rank)]
-    action = _action([api.BackendRef(name=service.name)], api.Timeouts())
-    return [Route(name=service.name, match=RouteMatch(prefix="/"), route=action)]
+        return _in_order(sorted(entries, key=_rank))
+    rule = api.Rule(backend_refs=[api.BackendRef(name=service.name)])
+    return list(_routes(service.name, rule, api.Match()))
+
+
+def _in_order(entries: Sequence[_Entry]) -> list[Route]:
+    return [route for entry in entries for route in entry.routes]
 
 
 def _accepts(gateway: api.Gateway, listener: api.Listener, route: api.HTTPRoute) -> bool:
@@ -164,21 +202,25 @@ def _accepts(gateway: api.Gateway, listener: api.Listener, route: api.HTTPRoute)
 
 
 def _shared_hosts(listener: str | None, hosts: Sequence[str]) -> list[str]:
-    if not hosts:
-        return [listener or "*"]
-    if listener is None:
-        return list(hosts)
+    wild = listener or ANY
     shared = []
-    for host in hosts:
-        if host == listener or _covers(listener, host):
+    for host in hosts or [ANY]:
+        if _covers(wild, host):
             shared.append(host)
-        elif _covers(host, listener):
-            shared.append(listener)
-    return shared
+        elif _covers(host, wild):
+            shared.append(wild)
+    return list(dict.fromkeys(shared))
 
 
 def _covers(wild: str, host: str) -> bool:
-    return wild.startswith("*.") and host.removeprefix("*").endswith(wild[1:])
+    """Return whether every request for ``host`` is also one for ``wild``."""
+    if wild.startswith("*."):
+        return host.removeprefix("*").endswith(wild[1:])
+    return wild in {ANY, host}
+
+
+def _wideness(host: str) -> int:
+    return -len(host)
 
 
 def _entries(route: api.HTTPRoute) -> Iterator[_Entry]:
@@ -186,18 +228,26 @@ def _entries(route: api.HTTPRoute) -> Iterator[_Entry]:
         name = f"{route.name}/{rule.name or number}"
         clusters = frozenset(backend.name for backend in rule.backend_refs)
         for match in rule.matches:
-            yield _Entry(match, _route(name, rule, match), clusters)
+            yield _Entry(match, tuple(_routes(name, rule, match)), clusters)
 
 
-def _route(name: str, rule: api.Rule, match: api.Match) -> Route:
-    headers = _header_changes(rule.filters)
+def _routes(name: str, rule: api.Rule, match: api.Match) -> Iterator[Route]:
+    """Yield the route of one match; two where safe methods are sent again more often."""
     if sum(backend.weight for backend in rule.backend_refs) == 0:
         refusal = DirectResponseAction(status=500, body=DataSource(inline_string="no backend\n"))
-        return Route(name=name, match=_match(match), direct_response=refusal)
+        yield Route(name=name, match=_match(match), direct_response=refusal)
+        return
+    if match.method is None:
+        yield _route(name, rule, _match(match, safe=True), safe=True)
+    yield _route(name, rule, _match(match), safe=match.method in SAFE)
+
+
+def _route(name: str, rule: api.Rule, match: RouteMatch, *, safe: bool) -> Route:
+    headers = _header_changes(rule.filters)
     return Route(
         name=name,
-        match=_match(match),
-        route=_action(rule.backend_refs, rule.timeouts),
+        match=match,
+        route=_action(rule.backend_refs, rule.timeouts, safe=safe),
         request_headers_to_add=headers.request_add,
         request_headers_to_remove=headers.request_remove,
         response_headers_to_add=headers.response_add,
@@ -205,7 +255,7 @@ def _route(name: str, rule: api.Rule, match: api.Match) -> Route:
     )
 
 
-def _match(match: api.Match) -> RouteMatch:
+def _match(match: api.Match, *, safe: bool = False) -> RouteMatch:
     headers = [
         HeaderMatcher(
             name=h.name,
@@ -215,6 +265,8 @@ def _match(match: api.Match) -> RouteMatch:
     ]
     if match.method:
         headers.append(HeaderMatcher(name=":method", string_match=exactly(match.method)))
+    elif safe:
+        headers.append(HeaderMatcher(name=":method", string_match=by_regex("|".join(SAFE))))
     queries = [
         QueryParameterMatcher(
             name=q.name,
@@ -238,9 +290,18 @@ def _match(match: api.Match) -> RouteMatch:
             )
 
 
-def _action(backends: Sequence[api.BackendRef], timeouts: api.Timeouts) -> RouteAction:
+def _action(
+    backends: Sequence[api.BackendRef], timeouts: api.Timeouts, *, safe: bool
+) -> RouteAction:
+    if safe:
+        reset, unserved = "reset", HeaderMatcher(name=UNSERVED_HEADER, present_match=True)
+    else:
+        never = exactly(UNREACHED)
+        reset = "reset-before-request"
+        unserved = HeaderMatcher(name=UNSERVED_HEADER, string_match=never)
     retry = RetryPolicy(
-        retry_on="connect-failure,refused-stream,reset-before-request",
+        retry_on=f"connect-failure,refused-stream,{reset},retriable-headers",
+        retriable_headers=[unserved],
         num_retries=2,
         retry_host_predicate=[
             RetryPolicyRetryHostPredicate(
@@ -289,7 +350,7 @@ def _options(modifier: api.HeaderModifier) -> Iterator[HeaderValueOption]:
         (modifier.add, _APPEND.APPEND_IF_EXISTS_OR_ADD),
     ):
         for value in values:
-            header = HeaderValue(key=value.name, value=value.value)
+            header = HeaderValue(key=value.name, value=value.value.replace("%", "%%"))
             yield HeaderValueOption(header=header, append_action=action)
 
 
@@ -297,4 +358,4 @@ def _nowhere(text: str, status: int) -> VirtualHost:
     body = DataSource(inline_string=text + "\n")
     refusal = DirectResponseAction(status=status, body=body)
     route = Route(name="nowhere", match=RouteMatch(prefix="/"), direct_response=refusal)
-    return VirtualHost(name="nowhere", domains=["*"], routes=[route])
+    return VirtualHost(name=ANY, domains=[ANY], routes=[route])

@@ -1,6 +1,7 @@
 """What kinds of Envoy there are, and everything that each of them is told."""
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,16 +13,15 @@ from xds.builders import clusters, listeners, routes
 from xds.builders.access import filters
 from xds.builders.listeners import POLICY, TELEMETRY, Member
 from xds.builders.messages import pipe_address, socket_address
-from xds.registrations import Workload
 from xds.resource import Resource
 from xds.snapshot import Snapshot
+from xds.workload import BadWorkload, Workload, checked_name
 
 LOOPBACK = "127.0.0.1"
 MAX_SOCKET_PATH = 107
 """Most bytes in the path of a unix socket."""
 
-MAX_NAME = 253
-"""Most characters in a name."""
+_WRITTEN_PORT = re.compile(r"[1-9][0-9]{0,4}").fullmatch
 
 GATEWAY_MEMBER = Member("gateway", "v1")
 """Who the API gateway is in the mesh."""
@@ -110,15 +110,17 @@ def scope_of(node: str, metadata: Mapping[str, object]) -> Scope:
     match metadata.get("role"):
         case "sidecar":
             return SidecarScope(
-                read.text("service"),
-                read.text("version"),
+                read.name("service", "service"),
+                read.name("version", "version"),
                 read.port("app_port"),
                 read.port("inbound_port"),
                 read.port("outbound_port"),
                 read.address("address"),
             )
         case "gateway":
-            return GatewayScope(read.text("gateway"), read.ports("ports"), read.address("address"))
+            return GatewayScope(
+                read.name("gateway", "service"), read.ports("ports"), read.address("address")
+            )
         case "egress":
             return EgressScope(read.folder("sockets"))
         case role:
@@ -130,23 +132,32 @@ class _Metadata:
     node: str
     values: Mapping[str, object]
 
-    def text(self, key: str) -> str:
+    def name(self, key: str, form: str) -> str:
         value = self.values.get(key)
-        if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
+        if not isinstance(value, str):
             raise UnknownNode(self.node, f"metadata {key}: {value!r}", "a name")
-        return value
+        try:
+            return checked_name(form, value)
+        except BadWorkload as error:
+            expected = str(error).partition("expected ")[2]
+            raise UnknownNode(self.node, f"metadata {key}: {value[:64]!r}", expected) from None
 
     def port(self, key: str) -> int:
         return self._port(key, self.values.get(key))
 
     def _port(self, key: str, value: object) -> int:
-        if not isinstance(value, int | float) or not 0 < value < 1 << 16 or value != int(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < 1 << 16
+            or value != int(value)
+        ):
             raise UnknownNode(self.node, f"metadata {key}: {value!r}", "a port")
         return int(value)
 
     def ports(self, key: str) -> tuple[tuple[int, int], ...]:
         value = self.values.get(key)
-        if not isinstance(value, Mapping) or not all(str(p).isdigit() for p in value):
+        if not isinstance(value, Mapping) or not all(map(_WRITTEN_PORT, value)):
             raise UnknownNode(self.node, f"metadata {key}: {value!r}", "ports by port")
         return tuple(sorted((int(p), self._port(key, to)) for p, to in value.items()))
 
