@@ -24,9 +24,7 @@ async def page(request: web.Request) -> web.Response:
         ITEM.format(text=html.escape(e["text"]), at=html.escape(e["updatedAt"])) for e in entries
     )
     text = PAGE.format(items=items, version=version)
-    return web.Response(
-        text=text, content_type="text/html", headers={"x-entries-version": version}
-    )
+    return web.Response(text=text, content_type="text/html", headers={"x-entries-version": version})
 
 
 async def entries(request: web.Request) -> web.Response:

@@ -1,7 +1,6 @@
 """A child process that never outlives its block, nor this process."""
 
 import asyncio
-import ctypes
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -9,10 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from faas.backends.tasks import tasks
+from wherry.process import with_parent
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _KEPT = 4000
 _GRACE = 1.0
 """Seconds for a program to follow the one it waited for."""
@@ -55,10 +53,6 @@ class Child:
                 await self._silent.wait()
 
 
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 @asynccontextmanager
 async def child(
     argv: Sequence[str], *, fds: Sequence[int] = (), inner: bool = False
@@ -74,14 +68,13 @@ async def child(
             everything below is reaped by its own parent.
     """
     process = await asyncio.create_subprocess_exec(
-        *argv,
+        *with_parent(argv, by="KILL"),
         env={"PATH": PATH},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         pass_fds=fds,
         start_new_session=True,
-        preexec_fn=_die_with_parent,
     )
     async with tasks() as running:
         running_child = Child(process)
