@@ -9,16 +9,24 @@ import statistics
 import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 from parts.processes import ROOT, WHERRY, closing, cpu_seconds, free_port, house, started
 
+from faas.backends import chosen
+from faas.vm import Call, Launch, Vm
+from wherry.cli.settings import cache_folder
+
 CHANGES = 20
 REQUESTS = 4000
-CALLS = 20
+CALLS = 30
+ROUNDS = 5
+FROZEN_AFTER = 0.3
+"""Seconds without a call after which an instance is surely frozen."""
 
 
 def say(text: str) -> None:
@@ -105,10 +113,7 @@ async def gateway_cost(folder: Path) -> dict[str, float]:
     source, state = folder / "catalogue.yaml", folder / "gateway"
     path = str(state / "gateway.sock")
     await asyncio.to_thread(source.write_text, CATALOGUE)
-    made = await asyncio.create_subprocess_exec(
-        WHERRY, "key", "create", "bench", env={"WHERRY_STATE": str(state)}, stdout=PIPE
-    )
-    key = (await made.communicate())[0].decode().strip()
+    key = await made_key(state, "bench")
     python, parts = sys.executable, str(ROOT / "benchmarks/parts/upstream.py")
     bare, ours = free_port(), free_port()
     address = f"127.0.0.1:{ours}"
@@ -131,6 +136,15 @@ async def gateway_cost(folder: Path) -> dict[str, float]:
     return {name: statistics.median(costs) for name, costs in rounds.items()}
 
 
+async def made_key(state: Path, consumer: str) -> str:
+    """Return a new key."""
+    made = await asyncio.create_subprocess_exec(
+        WHERRY, "key", "create", consumer, env={"WHERRY_STATE": str(state)},
+        stdout=PIPE, stderr=DEVNULL,
+    )  # fmt: skip
+    return (await made.communicate())[0].decode().strip()
+
+
 async def listening(port: int) -> None:
     """Return when something listens on ``port``."""
     async with asyncio.timeout(20):
@@ -144,31 +158,72 @@ async def listening(port: int) -> None:
                 return
 
 
-async def function_latency(lambda_url: str) -> dict[str, float]:
-    """Return median milliseconds of an invocation by how its instance began."""
-    url = f"{lambda_url}/2015-03-31/functions/list/invocations"
+async def through_the_gateway(gateway: str, key: str) -> dict[str, float]:
+    """Return median milliseconds of a call of the function `list`, from key to usage record."""
+    taken: dict[str, list[float]] = {"warm": [], "frozen": []}
+    async with aiohttp.ClientSession(headers={"x-api-key": key}) as client:
+        for kind, pause in (("warm", 0.0), ("frozen", FROZEN_AFTER)):
+            for _ in range(CALLS):
+                await asyncio.sleep(pause)
+                began = time.perf_counter()
+                async with client.get(f"{gateway}/guestbook/entries") as answer:
+                    await answer.read()
+                    if answer.status != 200:
+                        sys.exit(f"the guestbook answered {answer.status}")
+                taken[kind].append(time.perf_counter() - began)
+    return medians(taken)
+
+
+async def on_the_backend(kind: str, folder: Path) -> dict[str, float]:
+    """Return median milliseconds from each kind of start to the answer of an empty function."""
+    code = folder / f"code-{kind}"
+    await asyncio.to_thread(code.mkdir)
+    await asyncio.to_thread((code / "app.py").write_text, "def handler(e, c): return e\n")
+    launch = Launch(
+        function="bench", version="$LATEST", arn="arn:aws:lambda:us-east-1:000000000000:function:b",
+        code=code, digest="0" * 64, handler="app.handler", runtime="python3.11", memory_mib=128,
+        timeout=10.0, init_timeout=30.0, environment={}, egress=None,
+    )  # fmt: skip
     taken: dict[str, list[float]] = {}
-    async with aiohttp.ClientSession() as client:
 
-        async def call() -> None:
+    async def called(start: str, vm: Vm, began: float) -> None:
+        deadline = time.time_ns() // 10**6 + 10_000
+        answer = await vm.invoke(Call(str(uuid4()), b"{}", deadline, launch.arn))
+        if answer.error:
+            sys.exit(f"the function answered {answer.error}")
+        taken.setdefault(start, []).append(time.perf_counter() - began)
+
+    async def warm_and_frozen(vm: Vm) -> None:
+        for _ in range(CALLS // ROUNDS):
+            await called("warm", vm, time.perf_counter())
+        for _ in range(CALLS // ROUNDS):
+            await vm.freeze()
             began = time.perf_counter()
-            async with client.post(url, data=b"{}") as answer:
-                await answer.read()
-                if answer.status != 200 or "X-Amz-Function-Error" in answer.headers:
-                    sys.exit(f"invocation failed: {answer.status} {await answer.text()}")
-                kind = answer.headers["X-Wherry-Start"]
-            taken.setdefault(kind, []).append((time.perf_counter() - began) * 1e3)
+            await vm.thaw()
+            await called("frozen", vm, began)
 
-        for _ in range(CALLS):
-            await call()  # right after each other: warm
-        for _ in range(CALLS):
-            await asyncio.sleep(0.3)  # longer than an instance runs on: frozen
-            await call()
-        for size in range(2, 9):  # more at once than there are instances: restored or cold
-            async with asyncio.TaskGroup() as group:
-                for _ in range(size):
-                    group.create_task(call())
-    return {kind: round(statistics.median(times), 2) for kind, times in taken.items()}
+    async with chosen(kind, cache=cache_folder(), run=folder) as backend:
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            async with backend.boot(launch, lambda _: None) as vm:
+                await called("cold", vm, began)
+                if not backend.snapshots:
+                    await warm_and_frozen(vm)
+            if not backend.snapshots:
+                continue
+            async with backend.boot(launch, lambda _: None) as vm:
+                image = await backend.snapshot(vm)
+            began = time.perf_counter()
+            async with backend.restore(image, lambda _: None) as vm:
+                await called("restored", vm, began)
+                await warm_and_frozen(vm)
+            image.discard()
+    return medians(taken)
+
+
+def medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return the median of each list of seconds in milliseconds."""
+    return {kind: round(statistics.median(times) * 1e3, 2) for kind, times in taken.items()}
 
 
 def main() -> None:
@@ -179,13 +234,18 @@ def main() -> None:
         source = folder / "guestbook"
         shutil.copytree(ROOT / "examples" / "guestbook", source)
         for backend in ("process", "qemu"):
+            say(f"an empty function on the {backend} backend")
+            latency = asyncio.run(on_the_backend(backend, folder))
+            figures |= {f"{backend}_{kind}_ms": value for kind, value in latency.items()}
             say(f"wherry up with the {backend} backend")
-            with house(source, folder / backend, "--backend", backend) as (addresses, ready):
-                figures[f"up_to_ready_first_{backend}_s"] = round(ready, 2)
-                latency = asyncio.run(function_latency(addresses["lambda"]))
-                figures |= {f"function_{k}_{backend}_ms": v for k, v in latency.items()}
-            with house(source, folder / backend, "--backend", backend) as (addresses, ready):
-                figures[f"up_to_ready_again_{backend}_s"] = round(ready, 2)
+            state = folder / f"state-{backend}"
+            with house(source, state, "--backend", backend) as (_, ready):
+                figures[f"{backend}_up_to_ready_first_s"] = round(ready, 2)
+            with house(source, state, "--backend", backend) as (addresses, ready):
+                figures[f"{backend}_up_to_ready_again_s"] = round(ready, 2)
+                key = asyncio.run(made_key(state, "bob"))
+                whole = asyncio.run(through_the_gateway(addresses["gateway"], key))
+                figures |= {f"{backend}_api_call_{kind}_ms": v for kind, v in whole.items()}
                 if backend == "process":
                     say(f"{CHANGES} changes of a weight")
                     taken = asyncio.run(
