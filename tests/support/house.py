@@ -77,11 +77,17 @@ def run(program: str, *arguments: str, state: Path, check: bool = True):
     )
 
 
+def copied(folder: Path) -> Path:
+    """Return a copy of the guestbook's folder in ``folder``."""
+    source = folder / "guestbook"
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    return source
+
+
 @contextlib.contextmanager
 def house(folder: Path, *options: str) -> Iterator[House]:
     """Run the guestbook from a copy, on free ports."""
-    source, state = folder / "guestbook", folder / "state"
-    shutil.copytree(EXAMPLE, source)
+    source, state = copied(folder), folder / "state"
     program = Path(sysconfig.get_path("scripts")) / "wherry"
     arguments = ["up", str(source), "--json", "--free-ports", "--state", str(state), *options]
     process = subprocess.Popen(
@@ -103,6 +109,8 @@ def house(folder: Path, *options: str) -> Iterator[House]:
         said = json.loads(line)
         assert said["ready"] is True
         yield House(process, said["addresses"], source, state, output)
+        if process.poll() is not None:  # a test ended it by itself
+            return
         before = descendants(process.pid)
         assert before
         process.send_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ from wherry.model.function import Function
 from wherry.model.resource import seconds
 from wherry.model.service import Workload
 from wherry.model.world import World
-from wherry.process import python
+from wherry.process import Command, found, python
 from wherry.serve import Address
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,11 @@ class Programs:
     _running: dict[str, tuple[sidecar.Beside, asyncio.Task[object]]] = field(default_factory=dict)
 
     async def become(self, world: World) -> None:
-        """Start what is new, end what is gone, start again what changed."""
+        """Start what is new, end what is gone, start again what changed.
+
+        Raises:
+            MissingBinary: A program is not there; the others run.
+        """
         wanted = {name: self._beside(world, w) for name, w in world.workloads.items()}
         gone = [n for n, (beside, _) in self._running.items() if wanted.get(n) != beside]
         for name in gone:
@@ -54,7 +58,7 @@ class Programs:
             logger.info("program %s ended", name)
         for name, beside in wanted.items():
             if name not in self._running:
-                await asyncio.to_thread(_folders, beside)
+                await asyncio.to_thread(_ready, beside)
                 task = self.start(sidecar.run(beside, again=True), name)
                 self._running[name] = (beside, task)
 
@@ -77,7 +81,9 @@ class Programs:
         )
 
 
-def _folders(beside: sidecar.Beside) -> None:
+def _ready(beside: sidecar.Beside) -> None:
+    """Make the folders of a program that exists."""
+    found(Command(f"{beside.service}@{beside.version}", beside.argv, folder=beside.folder))
     for folder in (Path(beside.environment["WHERRY_DATA"]), beside.log and beside.log.parent):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

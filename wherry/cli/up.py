@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ import policy.app
 import telemetry.app
 import xds.app
 from faas.backends import chosen
-from wherry.cli.envoys import POLL, Envoy, kept, reserved, serving
+from wherry.cli.envoys import Envoy
+from wherry.cli.gateways import Gateways, begun
 from wherry.cli.owned import Tasks, only, owned, short_folder
 from wherry.cli.programs import Deployments, Programs, Progress
 from wherry.cli.reading import read
@@ -23,7 +24,7 @@ from wherry.clock import SystemClock
 from wherry.config.watch import Worlds, watch
 from wherry.errors import StartError, WherryError
 from wherry.process import envoy
-from wherry.serve import Address, bound
+from wherry.serve import Address
 from wherry.store import Store, opened
 from xds.builders.scopes import socket_path
 from xds.registrations import live
@@ -67,8 +68,7 @@ async def running(options: Options, progress: Progress) -> AsyncIterator[Running
         tasks = await stack.enter_async_context(owned())
         mesh = _Mesh(options, worlds, store, run, tasks, progress)
         await mesh.egress(services.xds.address)
-        ingress = await mesh.ingress(stack, services.xds.address)
-        await mesh.members(services)
+        ingress = await mesh.members(services)
         await services.xds.settled()
         tasks.spawn(watch(options.source, worlds, read=read), "configuration")
         yield Running(services.addresses(ingress), services.isolation, worlds)
@@ -168,55 +168,41 @@ class _Mesh:
     async def egress(self, pilot: Address) -> None:
         self.progress("egress Envoy")
         metadata = {"role": "egress", "sockets": str(self.run)}
-        await self._envoy(Envoy("egress~wherry", metadata, pilot, self.run))
+        _ = await begun(Envoy("egress~wherry", metadata, pilot, self.run), self.tasks.start)
 
-    async def ingress(self, stack: AsyncExitStack, pilot: Address) -> Address | None:
-        """Start an Envoy for each gateway; return where the first listens."""
-        first = None
-        for name, gateway_ in self.worlds.current.gateways.items():
-            self.progress(f"ingress Envoy {name}")
-            ports = {}
-            for port in sorted({listener.port for listener in gateway_.spec.listeners}):
-                wanted = Address(port=port)
-                if first is None:
-                    wanted = self.options.listen.by_part.get(INGRESS, wanted)
-                held = stack.enter_context(reserved(INGRESS, wanted))
-                first = first or bound(held)
-                ports[str(port)] = bound(held).port
-            host = first.host if first else Address().host
-            metadata = {"role": "gateway", "gateway": name, "ports": ports, "address": host}
-            await self._envoy(Envoy(f"gateway~{name}", metadata, pilot, self.run))
-        return first
-
-    async def members(self, services: _Services) -> None:
-        """Start the programs and deploy the functions; return when all of them serve."""
-        programs = Programs(
-            services.xds.address, self.options.state.absolute(), self.run, self.tasks.start
+    def gateways(self, pilot: Address) -> Gateways:
+        by_part = self.options.listen.by_part
+        free = by_part.get(INGRESS) == Address()
+        return Gateways(
+            pilot, self.run, by_part.get(INGRESS), free, self.tasks.start, self.progress
         )
+
+    async def members(self, services: _Services) -> Address | None:
+        """Start gateways and programs and deploy the functions; return when all of them serve.
+
+        Returns:
+            Where the first gateway listens.
+        """
+        world, pilot = self.worlds.current, services.xds.address
+        before = {workload.id for workload in await anext(live(self.store, SystemClock()))}
+        gateways = self.gateways(pilot)
+        programs = Programs(pilot, self.options.state.absolute(), self.run, self.tasks.start)
         functions = Deployments(services.faas, self.progress)
-        self.progress(f"{len(self.worlds.current.workloads)} programs with their Envoys")
-        await programs.become(self.worlds.current)
-        await functions.become(self.worlds.current)
-        await self._registered()
-        self.tasks.spawn(self._follow(programs, functions), "programs and functions")
+        await gateways.become(world)
+        self.progress(f"{len(world.workloads)} programs with their Envoys")
+        await programs.become(world)
+        await functions.become(world)
+        await self._registered(before)
+        gateways.progress = functions.progress = logger.info
+        self.tasks.spawn(self._follow(gateways, programs, functions), "members")
+        return gateways.first
 
-    async def _envoy(self, spec: Envoy) -> None:
-        """Keep an Envoy running; return when it first serves."""
-        ready = asyncio.Event()
+    async def _registered(self, before: Collection[str]) -> None:
+        """Return when every program of the World takes requests.
 
-        async def life() -> None:
-            async with serving(spec) as process:
-                ready.set()
-                await process.wait()
-
-        task = self.tasks.start(kept(spec.node, life, first=ready), spec.node)
-        while not ready.is_set() and not task.done():
-            await asyncio.wait([task], timeout=POLL)
-        if task.done():
-            task.result()
-
-    async def _registered(self) -> None:
-        """Return when every program of the World takes requests."""
+        Args:
+            before: Ids from an earlier run, which may not have ended in order; they do not count.
+        """
         workloads = self.worlds.current.workloads.values()
         wanted = Counter((w.spec.service, w.spec.version) for w in workloads)
         missing = wanted
@@ -226,7 +212,9 @@ class _Mesh:
                 aclosing(live(self.store, SystemClock())) as views,
             ):
                 async for here in views:
-                    missing = wanted - Counter((w.service, w.version) for w in here)
+                    missing = wanted - Counter(
+                        (w.service, w.version) for w in here if w.id not in before
+                    )
                     if not missing:
                         return
         except TimeoutError:
@@ -236,12 +224,12 @@ class _Mesh:
                 f"listen on its PORT; their output is in {self.options.state / 'logs'}"
             ) from None
 
-    async def _follow(self, programs: Programs, functions: Deployments) -> None:
-        """Carry each new World out."""
+    async def _follow(self, *members: Gateways | Programs | Deployments) -> None:
+        """Carry each new World out; what cannot be is said and the rest goes on."""
         async with aclosing(self.worlds.follow()) as worlds:
             async for world in worlds:
-                await programs.become(world)
-                try:
-                    await functions.become(world)
-                except WherryError as error:
-                    logger.warning("function not deployed: %s", error)
+                for each in members:
+                    try:
+                        await each.become(world)
+                    except WherryError as error:
+                        logger.warning("not in force: %s", error)

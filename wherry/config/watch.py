@@ -20,6 +20,9 @@ QUIET = 0.02
 ATTEMPTS = 100
 """How often files that change while they are read are read again; then the next change counts."""
 
+LOOK = 0.5
+"""Seconds between two looks at the files, besides what the kernel tells."""
+
 
 class Worlds:
     """The current `World` and its successors.
@@ -55,7 +58,9 @@ class Worlds:
 async def watch(source: Path, worlds: Worlds, *, read: Callable[[Path], World] = load) -> None:
     """Reload ``source`` into ``worlds`` whenever a YAML file of it changes, until cancelled.
 
-    Files that are wrong are refused whole: `Worlds.current` stays, the reasons are logged.
+    Files that are wrong are refused whole: `Worlds.current` stays, the reasons are logged. The
+    files are also compared every `LOOK` seconds: a change before the watch began, or one that
+    the kernel did not tell, is not missed.
     """
     folder = source if await asyncio.to_thread(source.is_dir) else source.parent
     changes = awatch(
@@ -64,9 +69,15 @@ async def watch(source: Path, worlds: Worlds, *, read: Callable[[Path], World] =
         debounce=100,
         step=20,
         recursive=False,
+        rust_timeout=int(LOOK * 1000),
+        yield_on_timeout=True,
     )
+    seen: Mapping[Path, tuple[int, int]] | None = None
     async for _ in changes:
-        await reload(source, worlds, read=read)
+        stamps = await asyncio.to_thread(_stamps, source)
+        if stamps != seen:
+            await reload(source, worlds, read=read)
+            seen = stamps
 
 
 async def reload(source: Path, worlds: Worlds, *, read: Callable[[Path], World] = load) -> None:
@@ -88,6 +99,9 @@ async def reload(source: Path, worlds: Worlds, *, read: Callable[[Path], World] 
         worlds.refused = found
         for problem in found.problems:
             logger.warning("configuration refused: %s", problem)
+        return
+    if found == worlds.current:
+        worlds.refused = None
         return
     await worlds.replace(found)
     logger.info("configuration taken", extra={"resources": sum(1 for _ in found.resources())})
