@@ -100,7 +100,7 @@ class Frame:
         """
         try:
             fields = json.loads(self.payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
             raise ChannelError(f"{self.kind.name} with {self.payload[:40]!r}", "a JSON object")

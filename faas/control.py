@@ -19,11 +19,17 @@ from faas.registry import Registry
 from faas.vm import Backend, Call, Launch
 from faas.workers import Workers
 from wherry.clock import Clock
+from wherry.errors import WherryError
 
 logger = logging.getLogger(__name__)
 
 MAX_LOG_LINES = 2000
 """Most lines kept of one function's log."""
+
+_REMEMBERED = 10_000
+"""Revisions of which it is remembered that they were made ready here."""
+
+_RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Functions:
         self._tasks = tasks
         self._rings: dict[str, Ring] = {}
         self._settling: dict[str, asyncio.Task[None]] = {}
+        self._ready: dict[str, None] = {}
 
     async def create(self, name: str, package: Package, settings: dict[str, Any]) -> Function:
         """Add a function and start making it ready.
@@ -138,12 +145,17 @@ class Functions:
         return await self.workers.invoke(self._launch(function), call, self._ring(function.name))
 
     def accept(self, function: Function, invocation: Invocation) -> None:
-        """Run a function in the background.
+        """Run a function in the background; each try runs what the function is by then.
 
         Raises:
             TooManyRequests: Too many events are in flight.
         """
-        self._events.accept(function.name, lambda: self.invoke(function, invocation))
+        name = function.name
+
+        async def invoke() -> Outcome:
+            return await self.invoke(await self.registry.get(Reference(name)), invocation)
+
+        self._events.accept(name, invoke)
 
     def log(self, name: str, *, after: int) -> Sequence[Line]:
         """Return the kept lines of a function's log whose offset is over ``after``."""
@@ -161,10 +173,21 @@ class Functions:
             await asyncio.wait({task})
         return await self.registry.get(Reference(function.name))
 
+    async def ready(self, function: Function) -> Function:
+        """Make ready what was deployed before this process began; return it as it is then.
+
+        Raises:
+            ResourceNotFound: It was deleted meanwhile.
+        """
+        if function.revision not in {*self._ready, *self._settling}:
+            self._settle(function)
+        return await self.settled(function)
+
     async def resume(self) -> None:
-        """Make ready what an earlier process left half done."""
+        """Make ready what an earlier process left half done, or could not do."""
         for function in await self.registry.list():
-            if function.state is State.PENDING or function.update is Update.IN_PROGRESS:
+            unfinished = {State.PENDING, State.FAILED}, {Update.IN_PROGRESS, Update.FAILED}
+            if function.state in unfinished[0] or function.update in unfinished[1]:
                 self._settle(function)
 
     async def stop(self) -> None:
@@ -209,8 +232,25 @@ class Functions:
             logger.info("function starts later: no room", extra={"function": function.name})
         except LambdaError as error:
             failure = str(error)
-            logger.warning("function not ready", extra={"function": function.name})
-        await self.registry.settle(function, failure=failure)
+            logger.warning(
+                "function not ready", extra={"function": function.name, "reason": failure}
+            )
+        else:
+            self._ready[function.revision] = None
+            if len(self._ready) > _REMEMBERED:
+                del self._ready[next(iter(self._ready))]
+        await self._note(function, failure)
+
+    async def _note(self, function: Function, failure: str) -> None:
+        """Record how it came out, as soon as the Store takes it; functions run meanwhile."""
+        while True:
+            try:
+                await self.registry.settle(function, failure=failure)
+            except WherryError:
+                logger.exception("state not written", extra={"function": function.name})
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     def _launch(self, function: Function) -> Launch:
         return function.launch(

@@ -60,7 +60,7 @@ async def deploy_directory(
 ) -> Function:
     """Create or update the function from its directory; return it when it is ready.
 
-    When neither the files nor the settings changed, nothing happens.
+    When neither the files nor the settings changed, it is only made ready, once a process.
 
     Raises:
         BuildError: The directory cannot be made into a package.
@@ -85,6 +85,6 @@ async def deploy_directory(
         return await functions.settled(created)
     changes = settings | {"digest": package.digest, "code_size": package.size}
     if replace(found, **changes) == found:
-        return await functions.settled(found)
+        return await functions.ready(found)
     updated = await functions.update(Reference(declared.name), changes)
     return await functions.settled(updated)

@@ -40,7 +40,7 @@ class Refused(WherryError):
 class Unreachable(WherryError):
     """Nothing answers at the endpoint."""
 
-    def __init__(self, endpoint: str, error: OSError) -> None:
+    def __init__(self, endpoint: str, error: OSError | http.client.HTTPException) -> None:
         super().__init__(
             f"Lambda API {endpoint}: {error}, expected it to answer; start it with wherry up"
         )
@@ -228,7 +228,9 @@ class Client:
             found = self._send("GET", f"{_FUNCTIONS}/{_quoted(name)}/configuration").json()
             if found["State"] != "Pending" and found["LastUpdateStatus"] != "InProgress":
                 state = found["State"]
-                if found["LastUpdateStatus"] == "Failed":
+                if state == "Failed":
+                    state = f"Failed: {found.get('StateReason', '')}"
+                elif found["LastUpdateStatus"] == "Failed":
                     state = f"Failed: {found.get('LastUpdateStatusReason', '')}"
                 return Deployed(name, found["FunctionArn"], change, state)
             if waited >= _SETTLE:
@@ -259,7 +261,7 @@ class Client:
                     response.read(),
                     {key.lower(): value for key, value in response.getheaders()},
                 )
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 raise Unreachable(self.endpoint, error) from error
         if answer.status >= http.client.BAD_REQUEST:
             raise _refused(answer)

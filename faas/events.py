@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from faas.lambda_errors import LambdaError, TooManyRequests
+from faas.lambda_errors import TooManyRequests
 from faas.outcome import Outcome
+from wherry.errors import WherryError
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,9 @@ class Events:
             try:
                 if (await invoke()).error is None:
                     return
-            except LambdaError as error:
-                logger.warning("event failed", extra={"function": name, "error": error.code})
+            except WherryError as error:
+                failed = {"function": name, "error": type(error).__name__}
+                logger.warning("event failed", extra=failed)
             if delay is None or await self._stopped_within(delay):
                 break
         logger.error("event dropped", extra={"function": name})

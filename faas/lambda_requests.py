@@ -52,15 +52,19 @@ def reference(text: str, qualifier: str | None) -> Reference:
 
 
 def client_context(request: web.Request) -> str:
-    """Return the client context as JSON, empty when there is none.
+    """Return the client context as JSON on one line of ASCII, empty when there is none.
+
+    It travels on in a header, where a line break would end it.
 
     Raises:
-        InvalidRequestContent: It is not base64 of text.
+        InvalidRequestContent: It is not base64 of JSON.
     """
     text = request.headers.get("X-Amz-Client-Context", "")
+    if not text:
+        return ""
     try:
-        return base64.b64decode(text, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+        return json.dumps(json.loads(base64.b64decode(text, validate=True)))
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise InvalidRequestContent(f"ClientContext is not base64 of JSON: {error}") from error
 
 

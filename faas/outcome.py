@@ -93,7 +93,7 @@ def init_failed(request_id: str, payload: bytes, error_type: str, message: str) 
     """
     try:
         report = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         report = None
     if not isinstance(report, dict):
         return failure(error_type, message)

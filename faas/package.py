@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import lzma
+import os
 import shutil
 import stat
 import struct
@@ -91,6 +92,7 @@ def unpacked(body: bytes, code_dir: Path) -> Package:
         (staged / "root").mkdir(parents=True)
         staged.chmod(0o755)
         _extract(body, staged / "root")
+        _show(staged / "root")
         (staged / "package.zip").write_bytes(body)
         try:
             staged.rename(code_dir / digest)
@@ -122,6 +124,12 @@ def _extract(body: bytes, root: Path) -> None:
         ) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InvalidParameter("Uploaded file names one path as file and as folder") from error
+
+
+def _show(root: Path) -> None:
+    """Let functions, which run as another user, enter every folder, whatever the umask says."""
+    for folder, _, _ in os.walk(root):
+        Path(folder).chmod(0o755)
 
 
 def _check_directory_size(body: bytes) -> None:

@@ -49,8 +49,10 @@ class Settings:
         max_calls: Most calls under way at once; more get 503.
         max_buckets: See `gateway.ratelimit.Throttle`.
         max_unwritten: See `gateway.recorder.Recorder`.
-        idle_seconds: How long a connection may stay without a request.
-        drain_seconds: How long calls under way may take to end when the gateway stops.
+        idle_seconds: How long a connection may stay without a request, and how long a client
+            may take nothing of its answer.
+        drain_seconds: How long calls under way may take to end when the gateway stops, and
+            then how long the Store may take for what they used.
     """
 
     pepper: Path
@@ -87,7 +89,42 @@ class _NoAccessLog(AbstractAccessLogger):
 
 
 class _Connection(RequestHandler):
-    """Answers what is no HTTP, and our own failures, as problems."""
+    """Answers what is no HTTP, and our own failures, as problems.
+
+    It hangs up on a client that takes nothing of its answer for `idle_seconds`.
+    """
+
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_progress(self._unsent())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._forget_progress()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._forget_progress()
+        super().connection_lost(exc)
+
+    def _watch_progress(self, unsent: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._stalled = loop.call_later(self.keepalive_timeout, self._look_at_progress, unsent)
+
+    def _look_at_progress(self, before: int) -> None:
+        unsent = self._unsent()
+        if unsent < before:
+            self._watch_progress(unsent)
+        elif self.transport is not None:
+            self.transport.abort()
+
+    def _forget_progress(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+
+    def _unsent(self) -> int:
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     def handle_error(
         self,
@@ -158,7 +195,7 @@ async def running(
     except TemplateError as error:
         raise StartError(str(error)) from None
     keyring = Keyring(store, await asyncio.to_thread(pepper, settings.pepper), clock)
-    recorder = Recorder(store, places=settings.max_unwritten)
+    recorder = Recorder(store, places=settings.max_unwritten, patience=settings.drain_seconds)
     async with AsyncExitStack() as stack:
         sock = listening("gateway", settings.address)
         stack.callback(sock.close)

@@ -22,6 +22,7 @@ _TEXT = re.compile(
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_STATUS = re.compile(r"[0-9]{3}", re.ASCII)
 _FRAMING = frozenset(
     {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -124,7 +125,7 @@ def answered(payload: bytes) -> Answer:
     """
     try:
         result = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadAnswer("no JSON", "JSON") from None
     if not isinstance(result, dict) or "statusCode" not in result:
         return Answer(200, CIMultiDict({"Content-Type": "application/json"}), payload)
@@ -187,7 +188,7 @@ def _text(call: Call) -> str | None:
 
 
 def _status(given: object) -> int:
-    if isinstance(given, str) and given.isascii() and given.isdigit():
+    if isinstance(given, str) and _STATUS.fullmatch(given):
         given = int(given)
     if isinstance(given, bool) or not isinstance(given, int) or not 200 <= given <= 599:  # noqa: PLR2004
         raise BadAnswer("statusCode", "a number of 200 to 599")

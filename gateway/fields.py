@@ -23,6 +23,7 @@ _HOP_BY_HOP = frozenset(
 )
 _NOT_FROM_CLIENTS = frozenset({"expect", "forwarded", "host", "x-api-key", "x-real-ip"})
 _NOT_FROM_CLIENTS_PREFIXES = ("x-forwarded-", "x-envoy-", "x-wherry-")
+"""Also with ``_`` for ``-``: many servers show programs the two as one name."""
 
 Fields = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -43,7 +44,7 @@ def onward(given: Fields, *, peer: str, host: str, consumer: str) -> CIMultiDict
     for name in [
         name
         for name in kept
-        if (lower := name.lower()) in _NOT_FROM_CLIENTS
+        if (lower := name.lower().replace("_", "-")) in _NOT_FROM_CLIENTS
         or lower.startswith(_NOT_FROM_CLIENTS_PREFIXES)
     ]:
         kept.popall(name, None)

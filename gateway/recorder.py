@@ -22,6 +22,17 @@ _BATCH = 1000
 _RETRY_SECONDS = 0.2
 
 
+class UsageLost(WherryError):
+    """The gateway ended before the Store took all usage."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        super().__init__(
+            f"usage: {count} calls not written within {seconds:g} s of the end, expected the "
+            "store to take them; they are lost, see the log for why"
+        )
+        self.count, self.seconds = count, seconds
+
+
 class Recorder:
     """Writes each use once.
 
@@ -34,10 +45,11 @@ class Recorder:
     Args:
         store: Holds the log.
         places: Most calls under way or waiting to be written.
+        patience: Seconds after `end` within which the Store must have taken everything.
     """
 
-    def __init__(self, store: Store, *, places: int = QUEUE) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, places: int = QUEUE, patience: float = 10.0) -> None:
+        self._store, self._patience = store, patience
         self._places = asyncio.Semaphore(places)
         self._waiting: deque[Usage] = deque()
         self._some = asyncio.Event()
@@ -60,21 +72,34 @@ class Recorder:
         self._some.set()
 
     async def run(self) -> None:
-        """Write batches until `end` is called and everything is written."""
+        """Write batches until `end` is called and everything is written.
+
+        Raises:
+            UsageLost: The Store did not take everything in time.
+        """
         while True:
             await self._some.wait()
             if not self._ending.is_set():
                 await self._gather()
             self._some.clear()
-            while self._waiting:
+            while self._waiting and not self._ending.is_set():
                 await self._flush()
             if self._ending.is_set():
+                await self._finish()
                 return
 
     def end(self) -> None:
         """Let `run` write what is left and return; no record may follow."""
         self._ending.set()
         self._some.set()
+
+    async def _finish(self) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                while self._waiting:
+                    await self._flush()
+        except TimeoutError:
+            raise UsageLost(len(self._waiting), self._patience) from None
 
     async def _gather(self) -> None:
         try:
@@ -88,8 +113,6 @@ class Recorder:
         try:
             await self._store.append(LOG, [(usage.id, usage.encode()) for usage in batch])
         except WherryError:
-            if self._ending.is_set():
-                raise
             if not self.failing:
                 logger.exception("usage cannot be written", extra={"waiting": len(self._waiting)})
             self.failing = True

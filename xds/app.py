@@ -11,12 +11,15 @@ from wherry.serve import Address
 from wherry.store import Store
 from xds.builders.scopes import Surroundings
 from xds.pilot import Pilot
-from xds.registrations import Registry, live
+from xds.registrations import Registry, Workload, live
 from xds.server import serving
 from xds.status import StreamStatus
 
 FUNCTIONS = "function/"
 """Prefix of the records of deployed functions; their names follow it."""
+
+RETURN_NS = 10 * 10**9
+"""How long a Pilot that starts counts registrations that ended while none took heartbeats."""
 
 _POLL = 0.02
 
@@ -71,9 +74,10 @@ async def running(
     Raises:
         PortInUse: Another program listens at the address.
     """
+    back = clock.unix_ns() + RETURN_NS
     around = Surroundings(
-        workloads=(),
-        functions=frozenset(),
+        workloads=await _alive(store, clock, back),
+        functions=_names(await store.list(FUNCTIONS)),
         telemetry=(settings.telemetry.host, settings.telemetry.port),
         policy=(settings.policy.host, settings.policy.port),
     )
@@ -84,21 +88,25 @@ async def running(
     ):
         tasks = [
             group.create_task(_follow_worlds(worlds, pilot), name="xds/worlds"),
-            group.create_task(_follow_workloads(store, clock, pilot), name="xds/workloads"),
+            group.create_task(_follow_workloads(store, clock, back, pilot), name="xds/workloads"),
             group.create_task(_follow_functions(store, pilot), name="xds/functions"),
         ]
         try:
             yield Running(
-                server.address, server.streams, lambda: _current(pilot, store, worlds, clock)
+                server.address, server.streams, lambda: _current(pilot, store, worlds, clock, back)
             )
         finally:
             for task in tasks:
                 task.cancel()
 
 
-async def _current(pilot: Pilot, store: Store, worlds: Worlds, clock: Clock) -> bool:
-    async with aclosing(live(store, clock)) as views:
-        workloads = await anext(views)
+async def _alive(store: Store, clock: Clock, back: int) -> tuple[Workload, ...]:
+    async with aclosing(live(store, clock, back=back)) as views:
+        return await anext(views)
+
+
+async def _current(pilot: Pilot, store: Store, worlds: Worlds, clock: Clock, back: int) -> bool:
+    workloads = await _alive(store, clock, back)
     functions = _names(await store.list(FUNCTIONS))
     around = pilot.around
     return (
@@ -114,8 +122,8 @@ async def _follow_worlds(worlds: Worlds, pilot: Pilot) -> None:
             pilot.adopt_world(world)
 
 
-async def _follow_workloads(store: Store, clock: Clock, pilot: Pilot) -> None:
-    async with aclosing(live(store, clock)) as changes:
+async def _follow_workloads(store: Store, clock: Clock, back: int, pilot: Pilot) -> None:
+    async with aclosing(live(store, clock, back=back)) as changes:
         async for workloads in changes:
             pilot.adopt_workloads(workloads)
 

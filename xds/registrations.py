@@ -15,6 +15,7 @@ __all__ = [
     "Registry",
     "Workload",
     "deregister",
+    "forget",
     "heartbeat",
     "live",
     "register",
@@ -86,11 +87,25 @@ class Registry:
         return removed
 
 
-async def live(store: Store, clock: Clock) -> AsyncGenerator[tuple[Workload, ...]]:
+async def forget(store: Store, beginning: str) -> int:
+    """Remove the registrations of all services whose ids have this ``beginning``; say how many."""
+    keys = [key for key in await store.list(PREFIX) if key.rpartition("/")[2].startswith(beginning)]
+    return sum([await store.delete(key) for key in keys])
+
+
+async def live(
+    store: Store, clock: Clock, *, back: int = 0
+) -> AsyncGenerator[tuple[Workload, ...]]:
     """Yield the live workloads, sorted by service and id: now, on each change and each expiry.
 
     A heartbeat that changes nothing yields nothing; a slow reader gets the newest set. Records
     that cannot be read are logged and left out. Close the iterator to stop watching.
+
+    Args:
+        store: Where the records are.
+        clock: Where registrations read the time.
+        back: Unix nanoseconds until which registrations that have ended count, too: a Pilot that
+            was away gives members the time to come back.
     """
     loop = asyncio.get_running_loop()
     async with aclosing(_as_generator(store, PREFIX)) as views:
@@ -101,7 +116,10 @@ async def live(store: Store, clock: Clock) -> AsyncGenerator[tuple[Workload, ...
             told: tuple[Workload, ...] | None = None
             while True:
                 if coming.done():
-                    known = _readable(coming.result().values())
+                    known = {
+                        workload: max(expires, back)
+                        for workload, expires in _readable(coming.result().values()).items()
+                    }
                     coming = loop.create_task(_following(views), name="registrations")
                 now = clock.unix_ns()
                 alive = {w: expires for w, expires in known.items() if expires > now}

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faas.backends.tasks import Tasks
-from faas.channel import LOG_STREAM, Channel, ChannelError, Frame, Kind, document, moment
+from faas.channel import (
+    LOG_STREAM,
+    MAX_STREAMS,
+    Channel,
+    ChannelError,
+    Frame,
+    Kind,
+    document,
+    moment,
+)
 from faas.vm import MAX_PAYLOAD, Answer, Call, Crashed, InitFailed, Logs
 
 logger = logging.getLogger(__name__)
@@ -67,6 +76,7 @@ class Guest:
         self._tasks = tasks
         self._channel = Channel()
         self._pipes: dict[int, _Pipe] = {}
+        self._connections = 0
         self._result: _Result | None = None
         self._seen: set[Kind] = set()
         self._exit: Mapping[str, object] | None = None
@@ -283,10 +293,7 @@ class Guest:
                     raise ChannelError("a result within a result", "one at a time")
                 self._result = _Result(frame.stream, frame.fields())
             case Kind.CONNECT:
-                pipe = self._pipes[frame.stream] = _Pipe()
-                self._tasks.start(
-                    self._pipe(frame.stream, pipe), name=f"egress {self._vm} {frame.stream}"
-                )
+                self._receive_connect(frame.stream)
             case _ if self._result and frame.stream == self._result.stream:
                 self._receive_result(self._result, frame)
             case _ if frame.stream in self._pipes:
@@ -309,6 +316,15 @@ class Guest:
                 raise ChannelError(f"a result over {MAX_PAYLOAD} bytes", "less")
             self._consumed(frame.stream, len(frame.payload))
 
+    def _receive_connect(self, stream: int) -> None:
+        """Begin a connection, unless too many are left of streams that the guest reset."""
+        if self._connections == MAX_STREAMS:
+            self._reset(stream)
+            return
+        self._connections += 1
+        pipe = self._pipes[stream] = _Pipe()
+        self._tasks.start(self._pipe(stream, pipe), name=f"egress {self._vm} {stream}")
+
     def _receive_egress(self, pipe: _Pipe, frame: Frame) -> None:
         match frame.kind:
             case Kind.DATA:
@@ -324,6 +340,12 @@ class Guest:
 
     async def _pipe(self, stream: int, pipe: _Pipe) -> None:
         """Carry one connection of the function to the mesh's proxy and back."""
+        try:
+            await self._carry(stream, pipe)
+        finally:
+            self._connections -= 1
+
+    async def _carry(self, stream: int, pipe: _Pipe) -> None:
         try:
             reader, writer = await self._connect()
         except (OSError, TimeoutError):

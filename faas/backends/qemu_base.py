@@ -1,6 +1,7 @@
 """Saved VMs without a function, one for each size of memory, kept in the cache."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import shutil
@@ -11,6 +12,12 @@ from pathlib import Path
 from faas.image.built import used
 
 Make = Callable[[Path, int], Awaitable[None]]
+
+
+_ELSEWHERE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What the kernel says when it cannot copy between these two file systems."""
+
+_PIECE = 1 << 20
 
 
 class Bases:
@@ -50,7 +57,7 @@ class Bases:
 
 
 def sparse_copy(source: Path, target: Path) -> None:
-    """Copy a file without its holes, in the kernel."""
+    """Copy a file without its holes, in the kernel where both ends are on one file system."""
     with source.open("rb") as original, target.open("wb") as copy:
         size = os.fstat(original.fileno()).st_size
         copy.truncate(size)
@@ -58,9 +65,17 @@ def sparse_copy(source: Path, target: Path) -> None:
         while (start := _next(original.fileno(), start, os.SEEK_DATA)) < size:
             end = _next(original.fileno(), start, os.SEEK_HOLE)
             while start < end:
-                start += os.copy_file_range(
-                    original.fileno(), copy.fileno(), end - start, start, start
-                )
+                start += _copied(original.fileno(), copy.fileno(), start, end - start)
+
+
+def _copied(source: int, target: int, at: int, size: int) -> int:
+    """Copy at most ``size`` bytes at ``at``; return how many."""
+    try:
+        return os.copy_file_range(source, target, size, at, at)
+    except OSError as error:
+        if error.errno not in _ELSEWHERE:
+            raise
+    return os.pwrite(target, os.pread(source, min(size, _PIECE), at), at)
 
 
 def _next(file: int, at: int, what: int) -> int:

@@ -65,7 +65,8 @@ class Disks:
             for argument in (
                 *(
                     "-drive",
-                    f"if=none,id={name},format=raw,readonly=on,file.locking=off,file={path}",
+                    f"if=none,id={name},format=raw,readonly=on,file.locking=off,"
+                    f"file={_quoted(path)}",
                 ),
                 *("-device", f"virtio-blk-device,drive={name}"),
             )
@@ -105,7 +106,7 @@ class Hardware:
             restored: Whether to wait for a snapshot instead of booting.
         """
         share = "on" if self.shared else "off"
-        memory = f"size={self.memory_mib}M,mem-path={self.memory},share={share}"
+        memory = f"size={self.memory_mib}M,mem-path={_quoted(self.memory)},share={share}"
         return [
             self.program,
             *("-M", "microvm,rtc=on,pit=on,pic=on,acpi=on,memory-backend=memory"),
@@ -127,3 +128,8 @@ class Hardware:
             *("-device", "virtserialport,chardev=channel,name=wherry.0"),
             *(("-incoming", "defer") if restored else ()),
         ]
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as the value of an option: a comma would end it."""
+    return str(path).replace(",", ",,")

@@ -12,13 +12,15 @@ from faas.backends.child import Child, child
 from faas.backends.guest import Guest
 from faas.backends.machine import Machine
 from faas.backends.qemu_command import Hardware
-from faas.backends.qmp import Monitor
+from faas.backends.qmp import MAX_MESSAGE, Monitor
 from faas.backends.tasks import tasks
 from faas.vm import BootFailed, Crashed, Logs
 from wherry.clock import Clock
 
 _SAVING = 60.0
 """Seconds that saving may take."""
+_BRAKING = 10.0
+"""Seconds for QEMU to stop or go on."""
 _CONSOLE = 65536
 _BANDWIDTH = 100_000_000_000
 _MEMORY_STAYS = {"capability": "x-ignore-shared", "state": True}
@@ -108,8 +110,9 @@ class _Brake:
 
     async def _run(self, command: str) -> None:
         try:
-            await self.vm.monitor.run(command)
-        except (BootFailed, ConnectionError):
+            async with asyncio.timeout(_BRAKING):
+                await self.vm.monitor.run(command)
+        except (BootFailed, ConnectionError, TimeoutError):
             raise Crashed(self.vm.id) from None
 
 
@@ -139,7 +142,7 @@ async def started(
         async with child(argv, fds=fds) as qemu, tasks() as running:
             far_channel.close()
             far_control.close()
-            monitor = Monitor(id, await asyncio.open_connection(sock=control))
+            monitor = Monitor(id, await asyncio.open_connection(sock=control, limit=MAX_MESSAGE))
             guest = Guest(
                 id,
                 await asyncio.open_connection(sock=channel),

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 from faas.vm import BootFailed
 
-_LINE = 1 << 20
+MAX_MESSAGE = 1 << 20
+"""Most bytes in one message of QEMU's: what a guest's kernel wrote comes as one."""
 
 
 class Monitor:
@@ -17,8 +18,7 @@ class Monitor:
 
     Args:
         vm: The VM's id, for errors.
-        reader: What QEMU says.
-        writer: Where commands go.
+        streams: What QEMU says, up to `MAX_MESSAGE` at once, and where commands go.
     """
 
     def __init__(self, vm: str, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:

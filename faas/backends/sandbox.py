@@ -12,6 +12,12 @@ TMP_BYTES = 512 << 20
 
 NOBODY = 65534
 
+_LOOPBACK_UP = (
+    "import fcntl, socket, struct; "
+    "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sH22x', b'lo', 0x41))"
+)
+"""Brings ``lo`` up (SIOCSIFFLAGS with IFF_UP and IFF_RUNNING): a bare host has no ``ip``."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -127,7 +133,7 @@ def _build(view: View, uid: int | None) -> str:
             "mkdir -p ./proc ./tmp ./opt/python ./old",
             "mount -t proc -o nosuid,nodev,noexec proc ./proc",
             f"mount -t tmpfs -o mode=1777,nosuid,nodev,size={TMP_BYTES} tmp ./tmp",
-            "ip link set lo up || ifconfig lo up",
+            shlex.join([str(view.python), "-I", "-S", "-c", _LOOPBACK_UP]),
             "leave=$(command -v umount)",
             "pivot_root . old",
             "/old$leave -l /old",

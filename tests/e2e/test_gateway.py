@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import socket
 import sys
 from base64 import b64decode, b64encode
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +19,9 @@ from aiohttp import web
 from gateway import keyring
 from gateway.app import Settings, running
 from gateway.pepper import pepper
+from gateway.recorder import UsageLost
 from gateway.usage import LOG, Usage
+from wherry.cli.usage import usage
 from wherry.clock import SystemClock
 from wherry.config import assemble
 from wherry.config.watch import Worlds
@@ -393,6 +396,9 @@ async def test_claims_of_the_client_about_itself_do_not_pass(tmp_path):
         "X-Real-IP": "10.9.9.9",
         "X-Envoy-Retry-On": "5xx",
         "X-Wherry-Consumer": "bob",
+        "X_Wherry_Consumer": "bob",
+        "X_Forwarded_For": "10.9.9.9",
+        "X_Kept": "1",
         "Connection": "x-gone",
         "X-Gone": "1",
         "TE": "trailers",
@@ -415,6 +421,8 @@ async def test_claims_of_the_client_about_itself_do_not_pass(tmp_path):
     assert seen["Authorization"] == "Bearer for-the-service"
     assert seen["Via"] == "1.1 wherry"
     assert "X-Forwarded-Client-Cert" not in seen
+    assert not {"X_Wherry_Consumer", "X_Forwarded_For"} & set(seen)
+    assert seen["X_Kept"] == "1"
     gone = {"Forwarded", "X-Real-IP", "X-Envoy-Retry-On", "X-Gone", "TE", "Proxy-Authorization"}
     assert not {*gone, "x-api-key"} & set(seen)
 
@@ -578,6 +586,8 @@ async def test_a_function_that_fails_is_busy_or_absent_is_a_problem_without_its_
         for result in (
             b"no json",
             {"statusCode": 99},
+            {"statusCode": "2" * 5000},
+            b"[" * 100_000,
             {"statusCode": 200, "headers": {"a": "b\n"}},
         ):
             upstream.result = result
@@ -606,14 +616,20 @@ async def test_every_call_that_was_let_through_is_recorded_once_and_no_other(tmp
         store = gateway.store
     events = await store.read(LOG)
     assert len(events) == 20
-    usage = Usage.decode(events[0].id, events[0].body)
-    assert (usage.consumer, usage.product, usage.meter, usage.amount) == (
+    found = Usage.decode(events[0].id, events[0].body)
+    assert (found.consumer, found.product, found.meter, found.amount) == (
         *("alice", "store", "requests"),
         1,
     )
-    assert usage.labels["route"] == "/items"
-    assert usage.labels["status"] == "201"
-    assert usage.labels["plan"] == "basic"
+    assert found.labels["route"] == "/items"
+    assert found.labels["status"] == "201"
+    assert found.labels["plan"] == "basic"
+
+
+def test_a_state_that_is_no_folder_is_said_by_usage(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match="expected a folder"):
+        usage(state=tmp_path / "file" / "state")
 
 
 async def test_usage_is_in_the_store_while_the_gateway_still_runs(tmp_path):
@@ -815,3 +831,113 @@ async def test_a_world_with_a_bad_template_is_refused_and_the_last_one_serves(tm
         await gateway.worlds.replace(world(more=OTHER))
         await gateway.until(403, "/other", key=gateway.key)
     assert "configuration refused" in caplog.text
+
+
+# At the end, and against clients that hold on
+
+
+@pytest.mark.parametrize("path", ["/shop/hang", "/shop/stream"])
+async def test_a_call_that_outlasts_the_drain_is_cut_short_and_still_counted(tmp_path, path):
+    store = MemoryStore()
+    async with (
+        aiohttp.ClientSession() as client,
+        asyncio.TaskGroup() as group,
+        site(tmp_path, store=store, drain_seconds=0.05) as gateway,
+    ):
+        url, headers = gateway.address.url + path, {"x-api-key": gateway.key}
+
+        async def one():
+            async with client.get(url, headers=headers) as answer:
+                gateway.upstream.waiting.set()
+                await answer.read()
+
+        async def cut_short():
+            with pytest.raises(aiohttp.ClientError):
+                await one()
+
+        group.create_task(cut_short())
+        await gateway.upstream.waiting.wait()
+    assert len(await store.read(LOG)) == 1
+
+
+class LateStore(MemoryStore):
+    """A store that refuses as many writes of the log as it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.refusals = 0
+
+    async def append(self, log, events):
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreFailed(Path("late"), "database is locked")
+        return await super().append(log, events)
+
+
+async def test_a_write_that_fails_while_the_gateway_stops_is_tried_again(tmp_path):
+    store = LateStore()
+    async with site(tmp_path, store=store) as gateway:
+        await gateway.until(201, "/items", key=gateway.key)
+        await gateway.usage(1)
+        async with await gateway.call("/items") as answer:
+            store.refusals = 2
+            assert answer.status == 201
+    assert len(await store.read(LOG)) == 2
+
+
+async def test_a_connection_that_sends_no_request_is_closed(tmp_path):
+    async with site(tmp_path, idle_seconds=0.1) as gateway:
+        assert await gateway.raw(b"") == b""
+        assert await gateway.raw(b"GET /items HTTP/1.1\r\nHost: a\r\n") == b""
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_hung_up_on(tmp_path):
+    async with site(tmp_path, idle_seconds=0.1) as gateway:
+        gateway.upstream.result = {"statusCode": 200, "body": "x" * 6_000_000}
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect((gateway.address.host, gateway.address.port))
+            head = f"GET /call/x HTTP/1.1\r\nHost: a\r\nx-api-key: {gateway.key}\r\n\r\n"
+            sock.sendall(head.encode())
+            await gateway.usage(1)
+            held = open_files()
+            async with asyncio.timeout(5):
+                while open_files() >= held:
+                    await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(tmp_path):
+    async with site(tmp_path, idle_seconds=0.1) as gateway:
+        gateway.upstream.result = {"statusCode": 200, "body": "x" * 6_000_000}
+        loop = asyncio.get_running_loop()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect((gateway.address.host, gateway.address.port))
+            sock.setblocking(False)
+            head = f"GET /call/x HTTP/1.1\r\nHost: a\r\nx-api-key: {gateway.key}\r\n\r\n"
+            await loop.sock_sendall(sock, head.encode())
+            size = 0
+            async with asyncio.timeout(30):
+                while piece := await loop.sock_recv(sock, 65536):
+                    size += len(piece)
+        assert size > 6_000_000
+
+
+async def test_usage_that_the_store_never_takes_is_said_when_the_gateway_stops(tmp_path):
+    store = LateStore()
+
+    async def one_call():
+        async with site(tmp_path, store=store, drain_seconds=0.3) as gateway:
+            store.refusals = 1 << 30
+            async with await gateway.call("/items") as answer:
+                assert answer.status == 201
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await one_call()
+    (lost,) = raised.value.exceptions
+    assert isinstance(lost, UsageLost)
+    assert lost.count == 1

@@ -29,6 +29,7 @@ from wherry.cli.settings import cache_folder
 from wherry.cli.state import write_addresses
 from wherry.clock import SystemClock
 from wherry.store.memory import MemoryStore
+from wherry.store.sqlite import StoreFailed
 
 pytestmark = pytest.mark.e2e
 
@@ -94,13 +95,14 @@ class Api:
 
 
 @asynccontextmanager
-async def served(tmp_path, kind="process", **settings):
+async def served(tmp_path, kind="process", *, store=None, **settings):
     cache = cache_folder() if kind == "qemu" else tmp_path / "cache"
     given = {"code_dir": tmp_path / "code", "run_dir": tmp_path / "run", "drain": 5.0}
+    store = store or MemoryStore()
     with tempfile.TemporaryDirectory(prefix="wherry-") as run:
         async with (
             chosen(kind, cache=cache, run=Path(run)) as backend,
-            running(Settings(**given | settings), MemoryStore(), backend, SystemClock()) as faas,
+            running(Settings(**given | settings), store, backend, SystemClock()) as faas,
         ):
             config = Config(retries={"total_max_attempts": 1}, max_pool_connections=50)
             client = SESSION.client("lambda", endpoint_url=faas.address.url, config=config)
@@ -429,6 +431,58 @@ BAD = {
 }
 
 
+async def test_an_event_that_is_tried_again_runs_the_code_of_then(tmp_path):
+    source = "def handler(event, context):\n    print('try', {0})\n    assert {0} == 2\n"
+    async with served(tmp_path, event_retries=(0.3,) * 20) as api:
+        await api.made("f", source.format(1))
+
+        def tried(number):
+            lines = api.faas.functions.log("f", after=0)
+            return any(line.text == f"try {number}" for line in lines)
+
+        await api.do("invoke", FunctionName="f", InvocationType="Event", Payload=b"1")
+        await until(lambda: tried(1))
+        await api.do("update_function_code", FunctionName="f", ZipFile=zipped(source.format(2)))
+        await until(lambda: tried(2))
+
+
+async def test_a_client_context_of_several_lines_arrives_whole(tmp_path):
+    source = "def handler(event, context): return [event, context.client_context.custom]"
+    custom = {"name": "Zoë", "lines": "a\r\n\r\nb"}
+    async with served(tmp_path) as api:
+        await api.made("f", source)
+        text = json.dumps({"custom": custom}, indent=1, ensure_ascii=False).replace("\n", "\r\n")
+        given = base64.b64encode(text.encode()).decode()
+        assert (await api.call("f", {"a": 1}, ClientContext=given))[0] == [{"a": 1}, custom]
+        bad = base64.b64encode(b"{no").decode()
+        code, status, _ = await api.refused("invoke", FunctionName="f", ClientContext=bad)
+        assert (code, status) == ("InvalidRequestContentException", 400)
+
+
+class FullStore(MemoryStore):
+    """A store that refuses changes of records when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.refusals = 0
+
+    async def put(self, key, body, *, expect=None):
+        if self.refusals and expect:
+            self.refusals -= 1
+            raise StoreFailed(Path("full"), "database or disk is full")
+        return await super().put(key, body, expect=expect)
+
+
+async def test_a_store_that_fails_ends_no_function_and_is_tried_again(tmp_path):
+    store = FullStore()
+    async with served(tmp_path, store=store) as api:
+        await api.made("old", ECHO)
+        store.refusals = 2
+        await api.made("new", ECHO)
+        assert store.refusals == 0
+        assert (await api.call("old", 1))[:2] == (1, None)
+
+
 async def test_what_cannot_be_is_refused_with_the_reason(tmp_path):
     async with served(tmp_path, eager=False) as api:
         good = {
@@ -543,6 +597,34 @@ async def test_the_command_lines_client_deploys_invokes_reads_logs_and_deletes(t
             await asyncio.to_thread(client.delete, "hello")
     with pytest.raises(Unreachable, match="start it with wherry up"):
         client.delete("hello")
+
+
+async def test_an_endpoint_that_speaks_no_http_is_said_in_one_line():
+    async def serve(_, writer):
+        writer.write(b"SSH-2.0-server\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        client = Client(f"http://{host}:{port}")
+        with pytest.raises(Unreachable, match=r"SSH-2\.0-server"):
+            await asyncio.to_thread(client.delete, "f")
+
+
+async def test_a_deployment_that_cannot_start_says_why(tmp_path):
+    source = tmp_path / "hello"
+    source.mkdir()
+    (source / "app.py").write_text(ECHO)
+    async with served(tmp_path) as api:
+        (tmp_path / "cache").write_text("no folder: no sandbox can be laid out")
+        client = Client(api.url)
+        done = await asyncio.to_thread(
+            lambda: client.deploy(
+                source, "hello", Deployment(), cache_dir=tmp_path / "c", progress=lambda _: None
+            )
+        )
+    assert done.state.startswith("Failed: The platform failed")
 
 
 @pytest.fixture

@@ -4,19 +4,28 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import pytest
 from support.house import command_of, descendants
-from support.members import Mesh, mesh
+from support.members import Mesh, mesh, until
 from yarl import URL
 
-from wherry.cli.envoys import Envoy, reserved, serving
+from wherry.cli.envoys import Envoy, free_port, reserved, serving
+from wherry.cli.gateways import Gateways
+from wherry.cli.owned import owned
+from wherry.cli.programs import Programs
+from wherry.config import assemble
+from wherry.errors import MissingBinary, PortInUse, StartError
 from wherry.serve import Address, bound
+from xds.workload import from_record, record_body
 
 pytestmark = pytest.mark.e2e
 
@@ -265,7 +274,9 @@ MATRIX = [
     ([("d", "DENY", "[{to: [{operation: {hosts: [Secret.test, '*.in.test']}}]}]")],
      [("GET", "/", {"Host": "secret.TEST"}, 403), ("GET", "/", {"Host": "secret.test:81"}, 403),
       ("GET", "/", {"Host": "a.in.test:1"}, 403), ("GET", "/", {"Host": "in.test"}, "web"),
-      ("GET", "/", {"Host": "secret.test."}, 403)]),
+      ("GET", "/", {"Host": "secret.test."}, 403), ("GET", "/", {"Host": "secret.test:"}, 403)]),
+    ([("d", "DENY", "[{when: [{key: 'request.headers[Host]', values: [secret.test]}]}]")],
+     [("GET", "/", {"Host": "secret.TEST:81"}, 403), ("GET", "/", {"Host": "a.test"}, "web")]),
     ([("a", "ALLOW", "[{when: [{key: 'request.headers[X-Team]', values: [a, 'b*']}]}]")],
      [("GET", "/", {"x-team": "a"}, "web"), ("GET", "/", {"x-team": "bc"}, "web"),
       ("GET", "/", {"x-team": "c"}, 403), ("GET", "/", {}, 403)]),
@@ -345,6 +356,93 @@ async def test_no_request_is_lost_while_the_world_changes(tmp_path):
                 await made.become(services("one", "two") + route("moved", split))
                 await load.more(30)
         assert set(load.ended) == {"one", "two"}, load.ended
+
+
+@pytest.mark.timeout(90)
+async def test_no_request_is_lost_while_the_pilot_restarts(tmp_path):
+    text = services("one", "two") + route("all", to("one"))
+    async with mesh(tmp_path, text) as made, edge_of(made) as edge:
+        for name in ("one", "two"):
+            await made.program(name)
+        await made.joined(2)
+        address = made.pilot.address
+        async with Load(edge).flowing() as load:
+            for ended in (False, True):
+                await made.stop()
+                await load.more(50)
+                if ended:  # as if the Pilot had been away for longer than registrations last
+                    for key, record in (await made.store.list("workload/")).items():
+                        _, service, instance = key.split("/")
+                        workload, _ = from_record(service, instance, record.body)
+                        await made.store.put(key, record_body(workload, 1))
+                await made.serve(address)
+                async with asyncio.timeout(40):
+                    while len(made.pilot.streams()) < 3:
+                        await load.more(10)
+                await made.settled()
+                await load.more(50)
+            await made.become(services("one", "two") + route("all", to("two")))
+            await load.more(50)
+        assert set(load.ended) == {"one", "two"}, load.ended
+        assert len(await made.members()) == 2
+
+
+def gateway(name: str, port: int) -> str:
+    return (
+        f"---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}"
+        f"\nspec: {{gatewayClassName: wherry, listeners: [{{name: http, port: {port}}}]}}\n"
+    )
+
+
+@pytest.mark.timeout(90)
+async def test_what_cannot_start_keeps_nothing_else_from_it(tmp_path):
+    good = f"zoo: {{run: [{sys.executable}, {tmp_path / 'echo.py'}]}}"
+    programs = f"services: {{art: {{run: [no-such-program]}}, bad: {{run: ['true']}}, {good}}}\n"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "bad").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = free_port()
+        text = programs + gateway("art", bound(taken).port) + gateway("zoo", port)
+        async with (
+            mesh(tmp_path, text) as made,
+            aiohttp.ClientSession() as client,
+            owned() as tasks,
+        ):
+            at, world = made.pilot.address, made.worlds.current
+            edges = Gateways(at, tmp_path, None, False, tasks.start, print)
+            with pytest.raises(PortInUse):
+                await edges.become(world)
+            async with client.get(f"http://127.0.0.1:{port}/") as answer:
+                assert answer.status == 404
+            members = Programs(at, tmp_path, tmp_path, tasks.start)
+            with pytest.raises(MissingBinary):
+                await members.become(world)
+            await made.joined(1, "zoo")
+
+            world = assemble({Path("mesh.yaml"): services("one") + gateway("third", 80)})
+            edges.free_ports = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(killed("third"))
+                with pytest.raises(StartError, match="ended with status -9 while starting"):
+                    await edges.become(world)
+            await edges.become(world)
+            await edges.become(assemble({}))
+
+
+async def killed(gateway: str) -> None:
+    """Kill our Envoy of this gateway as soon as there is one."""
+
+    def found() -> list[int]:
+        ours = descendants(os.getpid())
+        return [p for p in ours if f"/gateway-{gateway}.json" in command_of(p)]
+
+    async def there() -> bool:
+        return bool(found())
+
+    await until(there)
+    os.kill(found()[0], signal.SIGKILL)
 
 
 async def test_a_connection_stays_open_while_routes_and_rules_change(tmp_path):

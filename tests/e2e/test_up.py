@@ -1,7 +1,9 @@
 """`wherry up` when something is in its way, when it is killed, and when its files change."""
 
+import contextlib
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import sysconfig
@@ -42,6 +44,28 @@ def test_a_wherry_that_is_killed_leaves_nothing_running(tmp_path):
         mesh.process.send_signal(signal.SIGKILL)
         mesh.process.wait(timeout=10)
         until(lambda: not [pid for pid in below if alive(pid)])
+
+
+def test_a_wherry_that_was_killed_starts_again_without_its_dead_endpoints(tmp_path):
+    folders = set()
+    for _ in range(2):
+        with house(tmp_path, "--backend", "process") as mesh:
+            folders.add(Path((mesh.state / "run").read_text()))
+            mesh.process.send_signal(signal.SIGKILL)
+            mesh.process.wait(timeout=10)
+    with house(tmp_path, "--backend", "process") as mesh:
+        ingress = mesh.addresses["ingress"]
+
+        def status() -> int:
+            with urllib.request.urlopen(f"{ingress}/entries", timeout=5) as answer:  # noqa: S310
+                return answer.status
+
+        assert {status() for _ in range(30)} == {200}
+        with contextlib.closing(sqlite3.connect(mesh.state / "wherry.db")) as records:
+            found = records.execute("SELECT key FROM records WHERE key LIKE 'workload/%'")
+            assert len(found.fetchall()) == 3
+        assert len(folders) == 2
+        assert not any(folder.exists() for folder in folders)
 
 
 def test_an_interrupt_while_starting_ends_what_was_started(tmp_path):

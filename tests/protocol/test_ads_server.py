@@ -431,7 +431,7 @@ def bootstrap(api_type, server, folder):
 async def envoy(api_type, server, folder):
     config = folder / "bootstrap.json"
     config.write_text(json.dumps(bootstrap(api_type, server, folder)))
-    arguments = ["--concurrency", "1", "--use-dynamic-base-id", "-l", "warn"]
+    arguments = ["--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
     process = await asyncio.create_subprocess_exec(
         ENVOY, "-c", config, "--log-path", folder / "envoy.log", *arguments
     )

@@ -7,7 +7,7 @@ import signal
 import sys
 import sysconfig
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,12 +81,24 @@ class Mesh:
         run: Short-named folder.
     """
 
-    pilot: xds.app.Running
     worlds: Worlds
     store: Store
     run: Path
     echo: Path
+    pilot: xds.app.Running = field(init=False)
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    _served: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def serve(self, address: Address) -> None:
+        """Start the Pilot."""
+        settings = xds.app.Settings(address)
+        self.pilot = await self._served.enter_async_context(
+            xds.app.running(settings, store=self.store, worlds=self.worlds, clock=SystemClock())
+        )
+
+    async def stop(self) -> None:
+        """Stop the Pilot."""
+        await self._served.aclose()
 
     async def become(self, text: str) -> None:
         """Serve this configuration; return when every Envoy holds it."""
@@ -141,16 +153,14 @@ async def mesh(folder: Path, text: str) -> AsyncIterator[Mesh]:
     echo.write_text(ECHO)
     worlds = Worlds(assemble({Path("mesh.yaml"): text}))
     async with opened("memory:") as store:
-        settings = xds.app.Settings(Address())
-        async with xds.app.running(
-            settings, store=store, worlds=worlds, clock=SystemClock()
-        ) as pilot:
-            made = Mesh(pilot, worlds, store, folder, echo)
-            try:
-                yield made
-            finally:
-                for process in made.processes:
-                    await ended(process)
+        made = Mesh(worlds, store, folder, echo)
+        await made.serve(Address())
+        try:
+            yield made
+        finally:
+            for process in made.processes:
+                await ended(process)
+            await made.stop()
 
 
 async def ended(process: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:

@@ -1,16 +1,21 @@
 """The channel: the host's rules against any guest, and against the guest's own half."""
 
+import asyncio
 import os
 import socket
 import struct
+import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faas import channel as host
+from faas.backends.guest import Guest
+from faas.backends.tasks import tasks
 from faas.channel import MAX_FRAME, MAX_STREAMS, PORTION, WINDOW, Channel, ChannelError, Frame, Kind
 from faas.guest import link as guest
 from faas.guest.runtime_api import MAX_PAYLOAD
@@ -208,3 +213,52 @@ def test_the_guests_half_reads_what_the_hosts_half_sends(ends):
 def test_a_document_over_a_frame_is_refused():
     with pytest.raises(ChannelError, match="a document of"):
         host.document({"a": "x" * MAX_FRAME})
+
+
+def test_a_document_without_end_is_no_document():
+    with pytest.raises(ChannelError):
+        Frame(Kind.EXIT, payload=b"[" * MAX_FRAME).fields()
+
+
+async def test_a_guest_that_opens_and_resets_streams_without_end_holds_few_connections():
+    with tempfile.TemporaryDirectory() as folder:
+        most, open_now = 0, 0
+        every = asyncio.Event()
+
+        async def serve(reader, writer):
+            nonlocal most, open_now
+            open_now += 1
+            most = max(most, open_now)
+            with suppress(ConnectionError):
+                while await reader.read(1024):
+                    pass
+            open_now -= 1
+            writer.close()
+            if not open_now:
+                every.set()
+
+        server = await asyncio.start_unix_server(serve, f"{folder}/egress", backlog=4096)
+        ours, theirs = socket.socketpair()
+        async with server, tasks() as running:
+            other_end = Guest(
+                "f-1",
+                await asyncio.open_connection(sock=ours),
+                egress=Path(folder, "egress"),
+                logs=lambda _: None,
+                tasks=running,
+            )
+            _, writer = await asyncio.open_connection(sock=theirs)
+            before = len(asyncio.all_tasks())
+            flood = b"".join(
+                Frame(kind, stream).encoded()
+                for stream in range(1, 4001, 2)
+                for kind in (Kind.CONNECT, Kind.RESET)
+            )
+            writer.write(flood + Frame(Kind.HELLO).encoded())
+            async with asyncio.timeout(10):
+                await other_end.hello()
+                assert len(asyncio.all_tasks()) - before <= 3 * MAX_STREAMS
+                await every.wait()
+            assert most <= MAX_STREAMS
+            other_end.close()
+            writer.close()

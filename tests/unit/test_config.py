@@ -1,6 +1,8 @@
 """What is refused names its place and what was expected; nothing is taken by halves."""
 
 import asyncio
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,88 @@ def test_an_alias_bomb_is_refused_before_it_grows():
         f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 10)}]\n" for i in range(8)
     )
     assert "more than 200000 values" in refused(bomb)[0]
+
+
+CHECKED = """---
+apiVersion: wherry.dev/v1
+kind: CheckPolicy
+metadata: {name: c}
+spec: {services: [%s], rules: [{name: r, action: deny, when: {headers: {%s: [x]}}}]}
+"""
+RULED = """---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p}
+spec: {action: DENY, selector: {matchLabels: {%s}}, rules: [{}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (CHECKED % ("entries-v1", "x-a"), "service 'entries-v1', for whose name no program "
+         "registers, expected 'entries'"),
+        (CHECKED % ("entriez", "x-a"), "no service 'entriez', expected 'entries'"),
+        (CHECKED % ("web", "Host"), "spec.rules[0].when: header 'host', expected another one: "
+         "hosts are ruled by an AuthorizationPolicy"),
+        (RULED % "tier: front", "label 'tier', which no program has, expected 'app' or 'version'"),
+        (RULED % "app: entries-v1", "no service 'entries-v1', expected 'entries'"),
+    ],
+)  # fmt: skip
+def test_an_access_rule_that_would_stand_for_nothing_is_refused(policy, said):
+    [line] = refused(GOOD + policy)
+    assert line.partition(": ")[2] == said
+
+
+def test_a_path_that_the_system_refuses_is_said_as_any_other():
+    with pytest.raises(ConfigError, match="File name too long, expected a YAML file or a folder"):
+        load(Path("a" * 300))
+
+
+def written(folder: Path, service: str) -> None:
+    folder.mkdir()
+    (folder / "a.yaml").write_text(f"services: {{{service}: {{}}}}\n")
+    os.utime(folder / "a.yaml", ns=(0, 0))
+
+
+def edited(folder: Path, source: Path, service: str) -> None:
+    path = source / "a.yaml"
+    path.write_text(f"services: {{{service}: {{}}}}\n")
+    os.utime(path, ns=(0, 0))
+
+
+def swapped(folder: Path, source: Path, service: str) -> None:
+    written(folder / service, service)
+    (folder / "new").symlink_to(service)
+    (folder / "new").replace(folder / "..data")
+
+
+def recreated(folder: Path, source: Path, service: str) -> None:
+    shutil.rmtree(source)
+    written(source, service)
+
+
+@pytest.mark.parametrize("change", [edited, swapped, recreated])
+async def test_no_way_to_change_a_file_goes_unseen(tmp_path, change):
+    source = tmp_path / "source"
+    if change is swapped:  # as Kubernetes mounts a ConfigMap
+        source.mkdir()
+        written(tmp_path / "one", "one")
+        (tmp_path / "..data").symlink_to("one")
+        (source / "a.yaml").symlink_to(tmp_path / "..data" / "a.yaml")
+    else:
+        written(source, "one")
+    worlds = Worlds(load(source))
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        watching = group.create_task(watch(source, worlds))
+        follow = worlds.follow()
+        await anext(follow)
+        for service in ("two", "six"):
+            change(tmp_path, source, service)
+            while set(worlds.current.services) != {service}:
+                await anext(follow)
+        await follow.aclose()
+        watching.cancel()
 
 
 async def test_a_good_edit_replaces_the_world_and_a_bad_one_leaves_it(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -55,6 +56,16 @@ def test_executable_files_stay_executable(tmp_path):
     assert (root / "bin/tool").stat().st_mode & 0o777 == 0o755
     root = unpacked(zipped({"app.py": ""}), tmp_path).root
     assert (root / "app.py").stat().st_mode & 0o777 == 0o644
+
+
+def test_functions_can_enter_every_folder_whatever_the_umask_says(tmp_path):
+    before = os.umask(0o077)
+    try:
+        root = unpacked(zipped({"app.py": "", "lib/deep/mod.py": ""}), tmp_path).root
+    finally:
+        os.umask(before)
+    for folder in (root.parent, root, root / "lib", root / "lib/deep"):
+        assert folder.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("body", [b"", b"no zip at all", b"PK\x03\x04" + b"\0" * 100])

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator
 
+_INTERRUPTED = 130
+
 
 def main(*before: str) -> None:
     """Run the command line; errors of ours are one line each and status 1.
@@ -10,9 +12,11 @@ def main(*before: str) -> None:
     Args:
         before: Arguments that stand before those that were given.
     """
-    from wherry.cli.commands import app  # noqa: PLC0415
-    from wherry.errors import WherryError  # noqa: PLC0415
-
+    try:
+        from wherry.cli.commands import app  # noqa: PLC0415
+        from wherry.errors import WherryError  # noqa: PLC0415
+    except KeyboardInterrupt:  # loading takes a second, and Ctrl-C needs no traceback
+        sys.exit(_INTERRUPTED)
     status = 0
     try:
         app([*before, *sys.argv[1:]])

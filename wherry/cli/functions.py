@@ -140,7 +140,8 @@ def list_functions(
     for each in found:
         row = [each["FunctionName"], each["Handler"], each["Runtime"]]
         size = [f"{each['MemorySize']} MiB", f"{each['Timeout']} s"]
-        table.add_row(*row, *size, each["State"])
+        reason = each.get("StateReason") or each.get("LastUpdateStatusReason") or ""
+        table.add_row(*row, *size, f"{each['State']}: {reason}" if reason else each["State"])
     Console().print(table)
 
 

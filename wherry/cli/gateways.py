@@ -9,6 +9,7 @@ from pathlib import Path
 from wherry.cli.envoys import POLL, Envoy, kept, reserved, serving
 from wherry.cli.programs import Progress, Start
 from wherry.cli.settings import INGRESS
+from wherry.errors import StartError
 from wherry.model.route import Gateway
 from wherry.model.world import World
 from wherry.serve import Address, bound
@@ -50,16 +51,22 @@ class Gateways:
         """Start, end and start anew until each gateway of ``world`` has its Envoy, serving.
 
         Raises:
-            PortInUse: Another program has a listener's port.
+            PortInUse: Another program has a listener's port; the other gateways serve.
             StartError: An Envoy did not serve.
         """
+        failures: list[StartError] = []
         wanted = {name: _ports(gateway) for name, gateway in world.gateways.items()}
         for name, edge in list(self._running.items()):
             if wanted.get(name) != edge.ports:
                 await self._end(name)
         for name, ports in wanted.items():
             if name not in self._running:
-                await self._begin(name, ports)
+                try:
+                    await self._begin(name, ports)
+                except StartError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def _end(self, name: str) -> None:
         edge = self._running.pop(name)
@@ -100,15 +107,24 @@ async def begun(spec: Envoy, start: Start) -> asyncio.Task[object]:
         StartError: It did not.
     """
     ready = asyncio.Event()
+    failures: list[StartError] = []
 
     async def life() -> None:
         async with serving(spec) as process:
             ready.set()
             await process.wait()
 
-    task = start(kept(spec.node, life, first=ready), spec.node)
+    async def lives() -> None:
+        try:
+            await kept(spec.node, life, first=ready)
+        except StartError as error:  # for who asked; the other tasks of the owner go on
+            failures.append(error)
+
+    task = start(lives(), spec.node)
     while not ready.is_set() and not task.done():
         await asyncio.wait([task], timeout=POLL)
+    if failures:
+        raise failures[0]
     if task.done():
         task.result()
     return task

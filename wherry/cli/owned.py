@@ -11,6 +11,8 @@ from pathlib import Path
 
 from wherry.errors import StartError
 
+_PREFIX = "wherry-"
+
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
@@ -62,9 +64,20 @@ def only(state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def short_folder() -> Iterator[Path]:
-    """Return a folder with a short name, for unix sockets; it is gone after the block."""
-    folder = Path(tempfile.mkdtemp(prefix="wherry-"))
+def short_folder(note: Path | None = None) -> Iterator[Path]:
+    """Return a folder with a short name, for unix sockets; it is gone after the block.
+
+    Args:
+        note: File that remembers the folder, so that after a run that was killed the next one
+            removes it; for one run at a time. None: nothing remembers it.
+    """
+    if note is not None and note.exists():
+        left = Path(note.read_text())
+        if left.name.startswith(_PREFIX) and left.parent == Path(tempfile.gettempdir()):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    if note is not None:
+        note.write_text(str(folder))
     try:
         yield folder
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from faas.app import Faas
 from faas.declared import Declared
 from wherry.cli import sidecar
-from wherry.errors import WherryError
+from wherry.errors import StartError, WherryError
 from wherry.model.function import Function
 from wherry.model.resource import seconds
 from wherry.model.service import Workload
@@ -47,7 +47,7 @@ class Programs:
         """Start what is new, end what is gone, start again what changed.
 
         Raises:
-            MissingBinary: A program is not there; the others run.
+            StartError: A program is not there, or has no place; the others run.
         """
         wanted = {name: self._beside(world, w) for name, w in world.workloads.items()}
         gone = [n for n, (beside, _) in self._running.items() if wanted.get(n) != beside]
@@ -56,11 +56,19 @@ class Programs:
         for name in gone:
             await asyncio.wait([self._running.pop(name)[1]])
             logger.info("program %s ended", name)
+        failures: list[WherryError] = []
         for name, beside in wanted.items():
-            if name not in self._running:
+            if name in self._running:
+                continue
+            try:
                 await asyncio.to_thread(_ready, beside)
-                task = self.start(sidecar.run(beside, again=True), name)
-                self._running[name] = (beside, task)
+            except WherryError as error:
+                failures.append(error)
+                continue
+            task = self.start(sidecar.run(beside, again=True), name)
+            self._running[name] = (beside, task)
+        if failures:
+            raise failures[0]
 
     def _beside(self, world: World, workload: Workload) -> sidecar.Beside:
         spec = workload.spec
@@ -82,11 +90,22 @@ class Programs:
 
 
 def _ready(beside: sidecar.Beside) -> None:
-    """Make the folders of a program that exists."""
+    """Make the folders of a program that exists.
+
+    Raises:
+        StartError: There is no such program, or a folder cannot be made.
+    """
     found(Command(f"{beside.service}@{beside.version}", beside.argv, folder=beside.folder))
     for folder in (Path(beside.environment["WHERRY_DATA"]), beside.log and beside.log.parent):
-        if folder is not None:
+        if folder is None:
+            continue
+        try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StartError(
+                f"program {beside.service}@{beside.version}: {folder}: {error.strerror}, "
+                "expected a folder, or that it can be made"
+            ) from None
 
 
 @dataclass(slots=True)

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 FORWARDED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 """Signals that are passed on to the program as they are."""
 
+OWN = "up-"
+"""Begins the ids of programs that `wherry up` runs, which never outlive it."""
+
 DRAIN = 0.5
 """Seconds between taking the program out of the mesh and ending it."""
 
@@ -101,7 +104,8 @@ async def run(beside: Beside, *, again: bool) -> int:
         inbound = stack.enter_context(reserved("sidecar", Address(beside.address)))
         outbound = stack.enter_context(reserved("sidecar", Address()))
         port = beside.port or free_port()
-        node = f"sidecar~{beside.service}-{beside.version}~{secrets.token_hex(4)}"
+        instance = f"{OWN if again else ''}{secrets.token_hex(4)}"
+        node = f"sidecar~{beside.service}-{beside.version}~{instance}"
         metadata = {
             "role": "sidecar",
             "service": beside.service,
@@ -113,7 +117,7 @@ async def run(beside: Beside, *, again: bool) -> int:
         }
         envoy = Envoy(node, metadata, beside.xds, beside.run)
         workload = Workload(
-            id=node.rpartition("~")[2],
+            id=instance,
             service=beside.service,
             version=beside.version,
             address=beside.address,

@@ -11,8 +11,8 @@ _FILE = "addresses.json"
 
 
 def state_dir(given: Path | None = None) -> Path:
-    """Return ``given``, else WHERRY_STATE, else ``.wherry`` in the working directory."""
-    return given or Path(os.environ.get("WHERRY_STATE") or ".wherry")
+    """Return ``given``, else WHERRY_STATE, else ``.wherry`` in the working directory; absolute."""
+    return (given or Path(os.environ.get("WHERRY_STATE") or ".wherry")).absolute()
 
 
 def addresses(folder: Path) -> Mapping[str, str]:
@@ -27,7 +27,8 @@ def addresses(folder: Path) -> Mapping[str, str]:
     except FileNotFoundError:
         raise StartError(
             f"{path}: not found, expected the addresses of a running Wherry; "
-            "nothing runs here, start with wherry up"
+            "nothing runs here: start with wherry up, go to the folder where it was started, "
+            "or set WHERRY_STATE"
         ) from None
     except (OSError, ValueError) as error:
         raise StartError(

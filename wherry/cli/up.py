@@ -20,6 +20,7 @@ from wherry.cli.owned import Tasks, only, owned, short_folder
 from wherry.cli.programs import Deployments, Programs, Progress
 from wherry.cli.reading import read
 from wherry.cli.settings import INGRESS, Options, cache_folder
+from wherry.cli.sidecar import OWN
 from wherry.clock import SystemClock
 from wherry.config.watch import Worlds, watch
 from wherry.errors import StartError, WherryError
@@ -27,7 +28,7 @@ from wherry.process import envoy
 from wherry.serve import Address
 from wherry.store import Store, opened
 from xds.builders.scopes import socket_path
-from xds.registrations import live
+from xds.registrations import forget, live
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,9 @@ async def running(options: Options, progress: Progress) -> AsyncIterator[Running
     worlds = Worlds(await asyncio.to_thread(read, options.source))
     async with AsyncExitStack() as stack:
         stack.enter_context(only(options.state))
-        run = stack.enter_context(short_folder())
+        run = stack.enter_context(short_folder(options.state / "run"))
         store = await stack.enter_async_context(opened(f"sqlite:{options.state / 'wherry.db'}"))
+        await forget(store, OWN)  # what an earlier run left when it was killed
         services = await _services(stack, options, worlds, store, run, progress)
         tasks = await stack.enter_async_context(owned())
         mesh = _Mesh(options, worlds, store, run, tasks, progress)
@@ -184,7 +186,8 @@ class _Mesh:
             Where the first gateway listens.
         """
         world, pilot = self.worlds.current, services.xds.address
-        before = {workload.id for workload in await anext(live(self.store, SystemClock()))}
+        async with aclosing(live(self.store, SystemClock())) as views:
+            before = {workload.id for workload in await anext(views)}
         gateways = self.gateways(pilot)
         programs = Programs(pilot, self.options.state.absolute(), self.run, self.tasks.start)
         functions = Deployments(services.faas, self.progress)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from gateway.usage import LOG, Usage
 from wherry.cli.state import state_dir
+from wherry.errors import StartError
 from wherry.store import Store, opened
 
 PAGE = 10_000
@@ -52,7 +53,10 @@ def usage(
 
     async def read() -> Counter[Key]:
         folder = state_dir(state)
-        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        try:
+            await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"state {folder}: {error.strerror}, expected a folder") from None
         async with opened(f"sqlite:{folder / 'wherry.db'}") as store:
             return await recorded(store)
 

@@ -21,14 +21,19 @@ def files(source: Path) -> list[Path]:
     Subfolders are not read: they hold code.
 
     Raises:
-        ConfigError: There is no such file or folder, or it holds more than `MAX_FILES`.
+        ConfigError: There is no such file or folder, it cannot be read, or it holds more than
+            `MAX_FILES`.
     """
-    if source.is_dir():
-        found = sorted(p for p in source.iterdir() if p.suffix in SUFFIXES and p.is_file())
-    elif source.is_file():
-        found = [source]
-    else:
-        raise ConfigError([Problem(str(source), 1, "no such file", "a YAML file or a folder")])
+    expected = "a YAML file or a folder"
+    try:
+        if source.is_dir():
+            found = sorted(p for p in source.iterdir() if p.suffix in SUFFIXES and p.is_file())
+        elif source.is_file():
+            found = [source]
+        else:
+            raise ConfigError([Problem(str(source), 1, "no such file", expected)])
+    except OSError as error:
+        raise ConfigError([Problem(str(source), 1, str(error.strerror), expected)]) from None
     if len(found) > MAX_FILES:
         problem = Problem(str(source), 1, f"{len(found)} files", f"at most {MAX_FILES}")
         raise ConfigError([problem])

@@ -107,8 +107,22 @@ def _port(
 
 
 def _checked(policy: CheckPolicy, world: World) -> Iterator[tuple[Place, str, str]]:
+    """A sidecar asks by the name it registered for: for all versions, or for none."""
+    apps = _apps(world)
     for i, name in enumerate(policy.spec.services):
-        yield from _missing("service", name, world.services, "spec", "services", i)
+        path = ("spec", "services", i)
+        if name in world.services and name not in apps:
+            app = world.services[name].spec.selector.get("app", "")
+            found = f"service {name!r}, for whose name no program registers"
+            yield path, found, one_of(sorted(apps), app)
+        else:
+            yield from _missing("service", name, apps, *path)
+
+
+def _apps(world: World) -> Mapping[str, Service]:
+    """Return the names that programs register for, as services select them."""
+    services = world.services.values()
+    return {s.spec.selector["app"]: s for s in services if "app" in s.spec.selector}
 
 
 def _function(function: Function, folder: Path) -> Iterator[tuple[Place, str, str]]:
@@ -117,12 +131,13 @@ def _function(function: Function, folder: Path) -> Iterator[tuple[Place, str, st
 
 
 def _selector(policy: AuthorizationPolicy, world: World) -> Iterator[tuple[Place, str, str]]:
-    app = policy.spec.selector.match_labels.get("app")
-    if app is not None:
-        apps = {
-            s.spec.selector["app"]: s for s in world.services.values() if "app" in s.spec.selector
-        }
-        yield from _missing("service", app, apps, "spec", "selector", "matchLabels", "app")
+    """A label that no sidecar has would select none, and the rules would stand for nothing."""
+    for label, value in policy.spec.selector.match_labels.items():
+        path = ("spec", "selector", "matchLabels", label)
+        if label == "app":
+            yield from _missing("service", value, _apps(world), *path)
+        elif label != "version":
+            yield path, f"label {label!r}, which no program has", "'app' or 'version'"
 
 
 def _product(product: ApiProduct, world: World) -> Iterator[tuple[Place, str, str]]:

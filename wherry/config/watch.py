@@ -24,6 +24,10 @@ LOOK = 0.5
 """Seconds between two looks at the files, besides what the kernel tells."""
 
 
+_Stamps = Mapping[Path, tuple[int, ...]]
+"""What tells one content of each file from another, without reading it."""
+
+
 class Worlds:
     """The current `World` and its successors.
 
@@ -72,7 +76,7 @@ async def watch(source: Path, worlds: Worlds, *, read: Callable[[Path], World] =
         rust_timeout=int(LOOK * 1000),
         yield_on_timeout=True,
     )
-    seen: Mapping[Path, tuple[int, int]] | None = None
+    seen: _Stamps | None = None
     async for _ in changes:
         stamps = await asyncio.to_thread(_stamps, source)
         if stamps != seen:
@@ -114,10 +118,11 @@ def _outcome(read: Callable[[Path], World], source: Path) -> World | ConfigError
         return error
 
 
-def _stamps(source: Path) -> Mapping[Path, tuple[int, int]]:
+def _stamps(source: Path) -> _Stamps:
+    """Look at the files behind links, too: their times and sizes alone may all be the same."""
     stamps = {}
     with suppress(ConfigError, OSError):
         for path in files(source):
             status = path.stat()
-            stamps[path] = (status.st_mtime_ns, status.st_size)
+            stamps[path] = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size)
     return stamps

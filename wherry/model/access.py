@@ -95,6 +95,14 @@ class CheckMatch(Strict):
     sources: Patterns = []
     headers: dict[HeaderName, Annotated[Patterns, Field(min_length=1)]] = {}
 
+    @model_validator(mode="after")
+    def _the_host_is_no_header_here(self) -> Self:
+        if any(name.lower() == "host" for name in self.headers):
+            raise ValueError(
+                "header 'host', expected another one: hosts are ruled by an AuthorizationPolicy"
+            )
+        return self
+
 
 class CheckRule(Strict):
     """The first rule that matches decides.

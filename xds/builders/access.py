@@ -5,6 +5,7 @@ Source: https://istio.io/latest/docs/reference/config/security/authorization-pol
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from envoy_data_plane.envoy.config.rbac.v3 import (
     Permission,
@@ -92,11 +93,12 @@ def _operation(operation: Operation) -> Permission:
 
 def _condition(condition: Condition) -> Permission:
     name = condition.key.removeprefix("request.headers[").removesuffix("]")
+    match = _host if name.lower() == "host" else partial(_header, name)
     parts = []
     if condition.values:
-        parts.append(_any_of(_header(name, value) for value in condition.values))
+        parts.append(_any_of(map(match, condition.values)))
     if condition.not_values:
-        unwanted = _any_of(_header(name, value) for value in condition.not_values)
+        unwanted = _any_of(map(match, condition.not_values))
         parts.append(Permission(not_rule=unwanted))
     return _all_of(parts)
 
@@ -115,7 +117,7 @@ def _host(pattern: str) -> Permission:
         return _header(":authority", pattern, ignore_case=True)
     host = re.escape(pattern.removeprefix("*"))
     rest = ".*" if pattern.startswith("*") else ""
-    matcher = HeaderMatcher(name=":authority", string_match=by_regex(f"(?i){rest}{host}(:[0-9]+)?"))
+    matcher = HeaderMatcher(name=":authority", string_match=by_regex(f"(?i){rest}{host}(:[0-9]*)?"))
     return Permission(header=matcher)
 
 
