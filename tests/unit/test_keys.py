@@ -16,6 +16,7 @@ from gateway.keyring import Keyring, UnknownKey
 from gateway.keys import BadRecord, Key
 from gateway.pepper import pepper
 from wherry.cli.keys import app
+from wherry.cli.state import note_consumers
 from wherry.errors import StartError
 from wherry.store.memory import MemoryStore
 
@@ -258,6 +259,7 @@ def test_the_life_of_a_key_on_the_command_line(run):
     ],
 )
 def test_a_mistake_is_said_in_one_line(run, arguments, message):
+    run("create", "alice")
     result = run(*arguments, code=1)
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
@@ -268,3 +270,19 @@ def test_the_folder_of_keys_is_for_its_owner_only(run, tmp_path):
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
     assert modes == {0o600}
+
+
+def test_a_key_for_nobody_or_in_a_strange_folder_is_made_with_a_word_of_warning(tmp_path):
+    made = CliRunner().invoke(app, ["create", "nobody", "--state", str(tmp_path)])
+    assert made.exit_code == 0
+    assert f"No Wherry has used {tmp_path} yet" in made.stderr
+    note_consumers(tmp_path, ["alice", "bob"])
+    made = CliRunner().invoke(app, ["create", "nobody", "--state", str(tmp_path)])
+    assert "There is no consumer 'nobody' yet; there are: alice, bob" in made.stderr
+    assert len(made.stdout.strip().splitlines()) == 1
+
+
+def test_listing_keys_where_no_wherry_was_says_so_and_makes_nothing(tmp_path):
+    listed = CliRunner().invoke(app, ["list", "--state", str(tmp_path / "x")])
+    assert listed.exit_code == 1
+    assert not (tmp_path / "x").exists()

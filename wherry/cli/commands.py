@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import logging
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wherry.cli import functions, keys
+from wherry.cli import functions, keys, logs
 from wherry.cli.settings import PARTS, Options, cache_folder, listen
 from wherry.cli.state import state_dir
 from wherry.cli.top import top
@@ -34,6 +34,24 @@ app.add_typer(faas, name="faas")
 app.command(name="top")(top)
 app.command(name="usage")(usage)
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"wherry {metadata.version('wherry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    """A service mesh, an API gateway and a function platform in one application."""
+    del version
+
+
 Source = Annotated[Path, typer.Argument(help="A YAML file, or a folder of them.")]
 State = Annotated[
     Path | None, typer.Option(help="Folder for what outlives a run; WHERRY_STATE or .wherry.")
@@ -48,11 +66,6 @@ Pilot = Annotated[str, typer.Option("--xds", help="HOST:PORT of the Pilot.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
 
 
-def _logs(*, verbose: bool) -> None:
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
-
-
 @app.command()
 def up(
     source: Source = Path(),
@@ -65,7 +78,7 @@ def up(
     verbose: Verbose = False,
 ) -> None:
     """Start everything, say where it is, and serve until Ctrl-C."""
-    _logs(verbose=verbose)
+    logs.start(verbose=verbose)
     from wherry.cli import welcome  # noqa: PLC0415
 
     options = Options(source, state_dir(state), listen(moved or [], free_ports=free_ports), backend)
@@ -85,7 +98,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Start one service alone; --listen also says where the others are."""
-    _logs(verbose=verbose)
+    logs.start(verbose=verbose)
     from wherry.cli import alone  # noqa: PLC0415
 
     options = Options(source, state_dir(state), listen(moved or [], free_ports=False), backend)
@@ -104,7 +117,7 @@ def sidecar(
     verbose: Verbose = False,
 ) -> None:
     """Run a program as a member of the mesh: wherry sidecar --service NAME --port P -- CMD."""
-    _logs(verbose=verbose)
+    logs.start(verbose=verbose)
     from wherry.cli import sidecar as beside  # noqa: PLC0415
 
     if not context.args:

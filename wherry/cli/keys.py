@@ -17,7 +17,7 @@ from rich.table import Table
 from gateway import keyring
 from gateway.keys import Key
 from gateway.pepper import pepper
-from wherry.cli.state import state_dir
+from wherry.cli.state import consumers, expect_used, state_dir
 from wherry.clock import SystemClock
 from wherry.errors import WherryError
 from wherry.model.resource import Name
@@ -55,6 +55,8 @@ def create(
         secret = await asyncio.to_thread(pepper, state_dir(state) / "pepper")
         return await keyring.create(store, secret, consumer, now_ns=now_ns, expires_ns=expires_ns)
 
+    folder = state_dir(state)
+    fresh = not (folder / "wherry.db").exists()
     key, text = _run(state, make)
     if as_json:
         typer.echo(json.dumps({"key": text, **_shown(key)}))
@@ -63,6 +65,11 @@ def create(
     ends = "does not expire" if key.expires_ns is None else f"expires {_time(key.expires_ns)}"
     note = f"Key {key.prefix} of {consumer} {ends}. It is not shown again: keep it safe."
     typer.echo(note, err=True)
+    if fresh:
+        typer.echo(f"No Wherry has used {folder} yet: is it the right folder?", err=True)
+    if (known := consumers(folder)) is not None and consumer not in known:
+        listed = ", ".join(known) or "none"
+        typer.echo(f"There is no consumer {consumer!r} yet; there are: {listed}", err=True)
 
 
 @app.command()
@@ -73,6 +80,7 @@ def revoke(
 ) -> None:
     """Stop accepting a key, at once."""
     now_ns = SystemClock().unix_ns()
+    expect_used(state_dir(state))
     key = _run(state, lambda store: keyring.revoke(store, prefix, now_ns=now_ns))
     typer.echo(json.dumps(_shown(key)) if as_json else f"Key {key.prefix} is revoked.")
 
@@ -80,11 +88,15 @@ def revoke(
 @app.command("list")
 def show(state: State = None, as_json: AsJson = False) -> None:
     """List all keys, without what is secret about them."""
+    expect_used(state_dir(state))
     found = _run(state, keyring.listed)
     if as_json:
         typer.echo(json.dumps([_shown(key) for key in found]))
         return
-    table = Table("prefix", "consumer", "state", "created", "expires")
+    if not found:
+        typer.echo("No keys yet; make one with: wherry key create CONSUMER")
+        return
+    table = Table("prefix", "consumer", "state", "created", "expires", box=None)
     for key in found:
         expires = "never" if key.expires_ns is None else _time(key.expires_ns)
         table.add_row(key.prefix, key.consumer, _state(key), _time(key.created_ns), expires)

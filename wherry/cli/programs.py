@@ -146,7 +146,13 @@ class Deployments:
         )
         self.progress(f"function {function.name}")
         try:
-            await self.faas.deploy_directory(declared, progress=self.progress)
+            deployed = await self.faas.deploy_directory(declared, progress=self.progress)
             self._deployed.add(function.name)
+            if deployed.reason:
+                logger.error(
+                    "function %s does not serve: %s; each call tries again",
+                    function.name,
+                    deployed.reason,
+                )
         except WherryError as error:
             failures.append(error)

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wherry.errors import StartError
 
 _FILE = "addresses.json"
+_CONSUMERS = "consumers.json"
 
 
 def state_dir(given: Path | None = None) -> Path:
@@ -38,6 +39,34 @@ def addresses(folder: Path) -> Mapping[str, str]:
     if not isinstance(noted, dict):
         raise StartError(f"{path}: found no JSON object, expected addresses by name")
     return {str(part): str(address) for part, address in noted.items()}
+
+
+def consumers(folder: Path) -> list[str] | None:
+    """Return the consumers of the Wherry that runs here; None when none does or it is not known."""
+    try:
+        return list(json.loads((folder / _CONSUMERS).read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def expect_used(folder: Path) -> None:
+    """Check that a Wherry has kept records in ``folder``.
+
+    Raises:
+        StartError: None has.
+    """
+    if not (folder / "wherry.db").exists():
+        raise StartError(
+            f"state {folder}: no records, expected the folder of a Wherry; go to where it was "
+            "started, or name its folder with --state or WHERRY_STATE"
+        )
+
+
+def note_consumers(folder: Path, names: Iterable[str]) -> None:
+    """Note the consumers of the configuration in force, for `consumers`."""
+    staged = folder / f".{_CONSUMERS}.{os.getpid()}"
+    staged.write_text(json.dumps(sorted(names)))
+    staged.replace(folder / _CONSUMERS)
 
 
 def write_addresses(folder: Path, parts: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from wherry.cli.programs import Deployments, Programs, Progress
 from wherry.cli.reading import read
 from wherry.cli.settings import INGRESS, Options, cache_folder
 from wherry.cli.sidecar import OWN
+from wherry.cli.state import note_consumers
 from wherry.clock import SystemClock
 from wherry.config.watch import Worlds, watch
 from wherry.errors import StartError, WherryError
@@ -229,8 +230,12 @@ class _Mesh:
 
     async def _follow(self, *members: Gateways | Programs | Deployments) -> None:
         """Carry each new World out; what cannot be is said and the rest goes on."""
+        first = self.worlds.current
         async with aclosing(self.worlds.follow()) as worlds:
             async for world in worlds:
+                note_consumers(self.options.state, world.consumers)
+                if world is not first:
+                    self.progress("configuration in force")
                 for each in members:
                     try:
                         await each.become(world)

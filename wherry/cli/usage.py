@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.usage import LOG, Usage
-from wherry.cli.state import state_dir
-from wherry.errors import StartError
+from wherry.cli.state import expect_used, state_dir
 from wherry.store import Store, opened
 
 PAGE = 10_000
@@ -53,10 +52,7 @@ def usage(
 
     async def read() -> Counter[Key]:
         folder = state_dir(state)
-        try:
-            await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(f"state {folder}: {error.strerror}, expected a folder") from None
+        expect_used(folder)
         async with opened(f"sqlite:{folder / 'wherry.db'}") as store:
             return await recorded(store)
 

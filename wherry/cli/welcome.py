@@ -15,7 +15,7 @@ from wherry.cli.up import Running, running
 
 
 async def serve(options: Options, shown: Console, *, as_json: bool) -> None:
-    """Run everything until SIGTERM or SIGINT, and say when it is ready.
+    """Run everything until SIGTERM, SIGINT or SIGHUP, and say when it is ready.
 
     Args:
         options: What to run.
@@ -28,7 +28,7 @@ async def serve(options: Options, shown: Console, *, as_json: bool) -> None:
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         life = group.create_task(_serve(options, shown, as_json=as_json), name="wherry")
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, life.cancel)
 
 

@@ -137,6 +137,6 @@ class _Reader:
 
 def one_of(names: Sequence[str], given: str) -> str:
     """Return what to expect instead of ``given``: the nearest name, or all of them."""
-    near = difflib.get_close_matches(given, names, n=1)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.75)
     listed = ", ".join(names) if names else "none"
     return f"{near[0]!r}" if near else f"one of {listed}"
