@@ -88,5 +88,21 @@ async def heartbeat(address: str, workload: Workload, *, ttl_seconds: int = 15) 
                     connected = True
                 await asyncio.sleep(period if connected else min(period, 1.0))
         finally:
-            with suppress(grpc.aio.AioRpcError):
-                await deregister(channel, workload, seconds=FAREWELL_SECONDS)
+            await _farewell(channel, workload)
+
+
+async def _farewell(channel: grpc.aio.Channel, workload: Workload) -> None:
+    """Deregister, for at most `FAREWELL_SECONDS`, however often our task is cancelled meanwhile.
+
+    A second cancellation is usual: first the program ends, then what ran beside it. Without this
+    the member would stay in the mesh until its time to live ends.
+    """
+    loop = asyncio.get_running_loop()
+    leaving = loop.create_task(
+        deregister(channel, workload, seconds=FAREWELL_SECONDS), name="deregister"
+    )
+    while not leaving.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({leaving})
+    with suppress(grpc.aio.AioRpcError):
+        leaving.result()

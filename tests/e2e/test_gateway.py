@@ -628,7 +628,7 @@ async def test_every_call_that_was_let_through_is_recorded_once_and_no_other(tmp
 
 def test_a_state_that_is_no_folder_is_said_by_usage(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartError, match="expected a folder"):
+    with pytest.raises(StartError, match="expected the folder of a Wherry"):
         usage(state=tmp_path / "file" / "state")
 
 

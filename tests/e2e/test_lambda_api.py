@@ -641,7 +641,7 @@ async def test_wherry_fn_finds_the_running_service_and_speaks_in_single_lines(tm
 
     status, said = await asyncio.to_thread(fn, "ls")
     assert status == 1
-    assert "nothing runs here, start with wherry up" in said
+    assert "nothing runs here: start with wherry up" in said
     source = tmp_path / "hello"
     source.mkdir()
     (source / "app.py").write_text(ECHO + "    1\ndef broken(event, context): raise OSError('x')\n")

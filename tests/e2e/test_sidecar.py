@@ -11,6 +11,9 @@ import pytest
 from support.house import alive, command_of, descendants
 from support.members import WHERRY, Mesh, ended, mesh, until
 
+from xds.heartbeat import heartbeat
+from xds.workload import Workload
+
 pytestmark = pytest.mark.e2e
 
 CONFIG = "services: {web: {}, other: {}}\n"
@@ -221,3 +224,16 @@ async def test_a_pilot_that_does_not_answer_is_said_once_and_the_program_runs(tm
     process.send_signal(signal.SIGTERM)
     _, rest = await process.communicate()
     assert (process.returncode, rest) == (143, b"")
+
+
+async def test_a_heartbeat_that_is_cancelled_twice_still_deregisters(tmp_path):
+    async with mesh(tmp_path, "services: {s: {}}") as made:
+        workload = Workload("one", "s", "v1", "127.0.0.1", 9)
+        async with asyncio.TaskGroup() as group:
+            beat = group.create_task(heartbeat(str(made.pilot.address), workload))
+            await made.joined(1)
+            beat.cancel()
+            for _ in range(3):
+                await asyncio.sleep(0)
+                beat.cancel()
+        assert await made.members() == []
