@@ -108,7 +108,7 @@ class QemuBackend:
     def isolation(self) -> str:
         """See `faas.vm.Backend`."""
         how = "KVM" if self._accelerator.name == "kvm" else "TCG emulation"
-        return f"microVM (QEMU, {how}): a kernel of its own, no network card"
+        return f"microVM (QEMU, {how}): own kernel, no network card"
 
     @asynccontextmanager
     async def boot(self, launch: Launch, logs: Logs) -> AsyncIterator[Vm]:
