@@ -22,12 +22,10 @@ class Authorization:
 
     Attributes:
         tally: What was decided.
-        malformed: Calls refused because they could not be read.
     """
 
     def __init__(self, worlds: Worlds) -> None:
         self.tally = Tally()
-        self.malformed = 0
         self._worlds = worlds
         self._world = worlds.current
         self._engine = Engine.of(self._world)
@@ -37,7 +35,6 @@ class Authorization:
         try:
             check = wire.check(request, context.invocation_metadata() or ())
         except wire.MalformedCheck as error:
-            self.malformed += 1
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         decision = self._current().decide(check)
         self.tally.add(decision)

@@ -42,11 +42,6 @@ def laid_out(cache: Path) -> Path:
     return made
 
 
-def runtime_version() -> str:
-    """Return the version of awslambdaric that guests run."""
-    return metadata.version(RUNTIME)
-
-
 def _runtime_files() -> Iterator[tuple[str, Path]]:
     pending, done = [RUNTIME], set[str]()
     while pending:

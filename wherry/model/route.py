@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 
 from wherry.model.resource import Duration, Name, Port, Resource, Strict
 
-API = "gateway.networking.k8s.io"
 Hostname = Annotated[
     str, Field(pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 ]
