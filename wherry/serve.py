@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 from collections.abc import Sequence
@@ -73,17 +74,56 @@ def listening(part: str, address: Address) -> socket.socket:
     return sock
 
 
-def grpc_listening(part: str, address: Address, server: grpc.aio.Server) -> Address:
+def reserved(part: str, address: Address) -> socket.socket:
+    """Return a socket that holds a port for a child process, which shares it by SO_REUSEPORT.
+
+    It never listens, so it takes no connection; keep it open as long as the child may start.
+
+    Args:
+        part: Who asks, for the error.
+        address: Which port; 0 lets the kernel choose.
+
+    Raises:
+        PortInUse: Another program has it.
+    """
+    if address.port:
+        listening(part, address).close()
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(part, address.host, address.port) from None
+        raise StartError(
+            f"{part}: {address}: {error.strerror}, expected an address of ours"
+        ) from None
+    return sock
+
+
+def grpc_listening(
+    part: str, address: Address, server: grpc.aio.Server, *, share: bool = False
+) -> Address:
     """Let a gRPC server that has not started listen at ``address``; return where it does.
 
     gRPC says of any failure only that it failed, and may share a port with another program, so
     the port is tried before.
 
+    Args:
+        part: Who asks, for the error.
+        address: Where; port 0 lets the kernel choose.
+        server: Has the option ``grpc.so_reuseport`` as ``share`` says.
+        share: Whether other processes of ours listen there, too; then the port is not tried.
+
     Raises:
         PortInUse: Another program listens there.
     """
-    with listening(part, address) as probe:
-        free = bound(probe)
+    free = address
+    if not share:
+        with listening(part, address) as probe:
+            free = bound(probe)
     try:
         return Address(free.host, server.add_insecure_port(str(free)))
     except RuntimeError:
@@ -94,6 +134,16 @@ def bound(sock: socket.socket) -> Address:
     """Return where ``sock`` is bound."""
     host, port = sock.getsockname()[:2]
     return Address(host, port)
+
+
+def collect_rarely() -> None:
+    """Let Python look for reference cycles less often than it does by default.
+
+    A server holds many objects that live long, and Python's defaults walk through all of them
+    again and again: a third of what the Pilot's push to a thousand streams costs. What is not in
+    a cycle is freed at once, as always. For the whole process, so only programs call it.
+    """
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def serve(services: Sequence[AbstractAsyncContextManager[object]]) -> None:
@@ -107,6 +157,7 @@ async def serve(services: Sequence[AbstractAsyncContextManager[object]]) -> None
         told.append(number)
         task.cancel()
 
+    collect_rarely()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)

@@ -1,6 +1,6 @@
 """The incremental xDS stream as a state machine: no sockets, no tasks, no clock.
 
-The same two verbs as `xds.sotw.SotwStream`; requests and responses carry differences.
+The same verbs as `xds.sotw.SotwStream`; requests and responses carry differences.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds
 """
@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from xds.ledger import WILDCARD, Batch, Ledger, Nack, Subscription
-from xds.resource import Resource, TypeUrl
+from xds.ledger import Ledger, Memory
+from xds.names import wanted
+from xds.press import Form, Press, Response
+from xds.resource import TypeUrl
 from xds.snapshot import Snapshot
+from xds.subscription import WILDCARD, Nack, Subscription
+
+__all__ = ["DeltaRequest", "DeltaStream", "Response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +40,23 @@ class DeltaRequest:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaResponse:
-    """What to send next.
+class DeltaStream:
+    """One client's stream. Not shared between tasks.
 
-    Attributes:
-        type_url: The type it is about.
-        version: Content hash of what the client will hold of this type.
-        nonce: Unique within the stream.
-        resources: Those that changed, or were asked for.
-        removed: Names that are gone, or never were.
+    Args:
+        press: Where responses are made; None: one of its own.
+        drain: Seconds that a cluster stays after its last use.
+        memory: Says what a client holds that comes back.
     """
 
-    type_url: TypeUrl
-    version: str
-    nonce: str
-    resources: tuple[Resource, ...]
-    removed: tuple[str, ...]
-
-
-class DeltaStream:
-    """One client's stream. Not shared between tasks."""
-
-    def __init__(self) -> None:
-        self._ledger = Ledger(delta=True)
+    def __init__(
+        self,
+        press: Press | None = None,
+        *,
+        drain: float = 0.0,
+        memory: Memory | None = None,
+    ) -> None:
+        self._ledger = Ledger(Form.DELTA, press or Press(), drain=drain, memory=memory)
 
     @property
     def nacks(self) -> Mapping[TypeUrl, Nack]:
@@ -75,12 +73,21 @@ class DeltaStream:
         """Whether nothing is unacknowledged, withheld or still to be sent."""
         return self._ledger.settled
 
-    def publish(self, snapshot: Snapshot) -> list[DeltaResponse]:
+    @property
+    def wake_at(self) -> float | None:
+        """When to call `tick`: seconds, or None."""
+        return self._ledger.wake_at()
+
+    def publish(self, snapshot: Snapshot, now: float = 0.0) -> list[Response]:
         """Adopt a new desired state and return the responses that can go out now."""
         self._ledger.adopt(snapshot)
-        return self._due()
+        return self._ledger.due(now)
 
-    def receive(self, request: DeltaRequest) -> list[DeltaResponse]:
+    def tick(self, now: float) -> list[Response]:
+        """Return the responses whose time has come."""
+        return self._ledger.due(now)
+
+    def receive(self, request: DeltaRequest, now: float = 0.0) -> list[Response]:
         """Take one request and return the responses that it calls for.
 
         A nonce that is not the newest answers nothing, but the rest of the request counts: a
@@ -90,47 +97,45 @@ class DeltaStream:
         subscription = ledger.subscriptions.get(request.type_url)
         if subscription is None:
             self._open(ledger.subscribe(request.type_url), request)
-            return self._due()
+            return ledger.due(now)
+        due = False
         if request.nonce and request.nonce == subscription.nonce:
-            ledger.answered(subscription, request.error)
+            due = ledger.answered(subscription, request.error)
         if request.subscribe or request.unsubscribe:
             self._change(subscription, request)
-        return self._due()
+            ledger.stir()
+            due = True
+        return ledger.due(now) if due else []
 
     @staticmethod
     def _open(subscription: Subscription, request: DeltaRequest) -> None:
-        names = request.subscribe - {WILDCARD}
-        subscription.names = set(names)
-        subscription.wildcard = not request.subscribe or WILDCARD in request.subscribe
+        everything = not request.subscribe or WILDCARD in request.subscribe
+        want = wanted(request.type_url, request.subscribe, wildcard=everything)
+        subscription.want(want)
         subscription.claims = {
-            name: version for name, version in request.versions.items() if subscription.wants(name)
+            name: version for name, version in request.versions.items() if want.covers(name)
         }
-        subscription.again = set(names - subscription.claims.keys())
-        subscription.owed = subscription.wildcard and not subscription.claims
+        subscription.again = set(want.names - subscription.claims.keys())
+        subscription.owed = (everything or bool(want.prefixes)) and not subscription.claims
 
     @staticmethod
     def _change(subscription: Subscription, request: DeltaRequest) -> None:
+        before = subscription.wanted
+        everything = before.wildcard
         if WILDCARD in request.subscribe:
-            if subscription.wildcard:
+            if everything:
                 subscription.again.update(subscription.held)
-            subscription.wildcard = subscription.owed = True
-        names = request.subscribe - {WILDCARD}
-        subscription.names |= names
-        subscription.again |= names
-        for name in names:
+            everything = subscription.owed = True
+        added = request.subscribe - {WILDCARD}
+        subscription.again |= added
+        for name in added:
             subscription.parked.pop(name, None)
         if WILDCARD in request.unsubscribe:
-            subscription.wildcard = False
-        subscription.names -= request.unsubscribe
-        if subscription.wildcard:
+            everything = False
+        names = (before.names | added) - request.unsubscribe
+        if everything:
             # The client may have dropped it; the wildcard says that it still wants it.
             subscription.again |= request.unsubscribe - {WILDCARD}
-        subscription.forget_unwanted()
-
-    def _due(self) -> list[DeltaResponse]:
-        return [self._response(nonce, batch) for nonce, batch in self._ledger.due()]
-
-    @staticmethod
-    def _response(nonce: str, batch: Batch) -> DeltaResponse:
-        resources = tuple(batch.changed.values())
-        return DeltaResponse(batch.type_url, batch.version, nonce, resources, batch.removed)
+        after = wanted(subscription.type_url, names, wildcard=everything)
+        subscription.owed |= after.prefixes != before.prefixes
+        subscription.want(after)

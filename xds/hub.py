@@ -1,14 +1,22 @@
 """Which node gets which snapshot: one per scope, shared by all of its streams."""
 
 import asyncio
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from xds.node import Node
-from xds.snapshot import Snapshot
+from xds.press import Press
+from xds.resource import Resource, TypeUrl
+from xds.snapshot import Named, Snapshot
 
 S = TypeVar("S", bound=Hashable)
+
+REMEMBERED_SNAPSHOTS = 16
+"""How many snapshots of a scope are remembered after they were replaced."""
+REMEMBERED_SCOPES = 10_000
+"""How many scopes are remembered at all."""
 
 
 class Link(Generic[S]):
@@ -17,19 +25,50 @@ class Link(Generic[S]):
     Attributes:
         node: Who is at the other end.
         scope: What it gets.
-        changed: Set when there is a snapshot that the stream has not seen. Holds no queue: a slow
-            stream skips to the newest.
+        changed: Whether there is a snapshot that the stream has not seen. There is no queue: a
+            slow stream skips to the newest.
+        news: Set when ``changed`` is; the stream may set it for reasons of its own.
+        memory: What the scope was served lately.
     """
 
     def __init__(self, hub: "Hub[S]", node: Node, scope: S) -> None:
         self._hub = hub
         self.node, self.scope = node, scope
-        self.changed = asyncio.Event()
+        self.changed = False
+        self.news = asyncio.Event()
+        self.memory = Past(hub, scope)
 
     @property
     def snapshot(self) -> Snapshot | None:
         """The newest snapshot of the scope, or None before the first."""
         return self._hub.current(self.scope)
+
+    @property
+    def press(self) -> Press:
+        """Where responses are made that streams share."""
+        return self._hub.press
+
+
+class Past(Generic[S]):
+    """What a scope was served lately, for clients that come back; see `xds.ledger.Memory`."""
+
+    def __init__(self, hub: "Hub[S]", scope: S) -> None:
+        self._hub, self._scope = hub, scope
+
+    def one(self, type_url: TypeUrl, name: str, version: str) -> Resource | None:
+        """Return a resource by name and content; None when it is forgotten."""
+        for snapshot in self._hub.past(self._scope):
+            found = snapshot.find(type_url, name)
+            if found is not None and found.version == version:
+                return found
+        return None
+
+    def whole(self, type_url: TypeUrl, version: str) -> Named | None:
+        """Return everything of a type that had this version; None when it is forgotten."""
+        for snapshot in self._hub.past(self._scope):
+            if snapshot.version(type_url) == version and snapshot.on_demand is None:
+                return snapshot.named(type_url)
+        return None
 
 
 class Hub(Generic[S]):
@@ -40,6 +79,9 @@ class Hub(Generic[S]):
         on_scope: Called when a node joins a scope that has no snapshot; publishes one, now or
             later. A scope is forgotten when its last stream ends. None: scopes are published
             beforehand and kept.
+
+    Attributes:
+        press: Where responses are made that streams share.
     """
 
     def __init__(
@@ -50,6 +92,8 @@ class Hub(Generic[S]):
         self._scope_of, self._on_scope = scope_of, on_scope
         self._snapshots: dict[S, Snapshot] = {}
         self._links: dict[S, set[Link[S]]] = {}
+        self._past: OrderedDict[S, deque[Snapshot]] = OrderedDict()
+        self.press = Press()
 
     @property
     def scopes(self) -> frozenset[S]:
@@ -60,13 +104,23 @@ class Hub(Generic[S]):
         """Return the newest snapshot of ``scope``."""
         return self._snapshots.get(scope)
 
+    def past(self, scope: S) -> Iterator[Snapshot]:
+        """Yield the snapshots of ``scope``, newest first, as far as they are remembered."""
+        if (current := self._snapshots.get(scope)) is not None:
+            yield current
+        yield from reversed(self._past.get(scope, ()))
+
     def publish(self, scope: S, snapshot: Snapshot) -> bool:
         """Make ``snapshot`` what ``scope`` gets; return whether that changes anything."""
-        if self._snapshots.get(scope) == snapshot:
+        before = self._snapshots.get(scope)
+        if before == snapshot:
             return False
+        if before is not None:
+            self._remember(scope, before)
         self._snapshots[scope] = snapshot
         for link in self._links.get(scope, ()):
-            link.changed.set()
+            link.changed = True
+            link.news.set()
         return True
 
     @contextmanager
@@ -83,11 +137,19 @@ class Hub(Generic[S]):
             if scope not in self._snapshots and self._on_scope is not None:
                 self._on_scope(scope, node)
             if scope in self._snapshots:
-                link.changed.set()
+                link.changed = True
+                link.news.set()
             yield link
         finally:
             self._links[scope].discard(link)
             if not self._links[scope]:
                 del self._links[scope]
-                if self._on_scope is not None:
-                    self._snapshots.pop(scope, None)
+                if self._on_scope is not None and scope in self._snapshots:
+                    self._remember(scope, self._snapshots.pop(scope))
+
+    def _remember(self, scope: S, snapshot: Snapshot) -> None:
+        past = self._past.setdefault(scope, deque(maxlen=REMEMBERED_SNAPSHOTS))
+        past.append(snapshot)
+        self._past.move_to_end(scope)
+        while len(self._past) > REMEMBERED_SCOPES:
+            self._past.popitem(last=False)

@@ -3,309 +3,383 @@
 Three rules make every change safe, whatever the client answers and whenever:
 
 1. *Add before use.* A resource goes out only when the client has acknowledged everything that it
-   needs in earlier types (`Snapshot.needs`), as far as the client asked for it. Until then the
+   needs in earlier types (`Snapshot.reach`), as far as the client asked for it. Until then the
    client keeps what it holds.
 2. *Remove after use.* A resource that is no longer desired stays until nothing that the client
-   holds, was sent, or may hold after a refusal refers to it.
+   holds, was sent, or may hold after a refusal refers to it; a cluster then stays for a while
+   longer, for the requests that are still on their way.
 3. *One at a time.* Per type at most one response is unacknowledged. Newer state waits and then
    goes straight to the newest, so that a slow client costs no queue.
 
 What a client refuses is parked: that content is not sent again until it changes. If the refusal
-names some of the resources, the others go out without them.
+names some of the resources, the others go out without them; if it names none, halves are tried.
+
+A client that holds exactly one snapshot costs what changed since, not what there is.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
-from xds.resource import FULL_STATE, WARMED_BY, Ref, Resource, TypeUrl, in_order
-from xds.snapshot import Snapshot, version_of
+from xds.aliases import own_names
+from xds.names import is_collection
+from xds.press import Form, Press, Response
+from xds.resource import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    FULL_STATE,
+    LISTENER,
+    ROUTE,
+    SCOPED_ROUTE,
+    SECRET,
+    VIRTUAL_HOST,
+    WARMED_BY,
+    Ref,
+    Resource,
+    TypeUrl,
+    rank,
+)
+from xds.snapshot import NONE, Named, Snapshot, version_of
+from xds.subscription import Batch, Nack, Subscription
 
-WILDCARD = "*"
-MAX_ERROR = 2000
-"""Most characters kept of a client's reason for a refusal."""
+DRAINED = frozenset({CLUSTER})
+"""Types whose unused resources stay for the drain time."""
 
+MAY_REFER: Mapping[TypeUrl, frozenset[TypeUrl]] = {
+    CLUSTER: frozenset({ENDPOINT, SECRET}),
+    EXTENSION: frozenset({SECRET, CLUSTER}),
+    LISTENER: frozenset({SECRET, CLUSTER, EXTENSION, SCOPED_ROUTE, ROUTE}),
+    SCOPED_ROUTE: frozenset({ROUTE}),
+    ROUTE: frozenset({CLUSTER, VIRTUAL_HOST}),
+    VIRTUAL_HOST: frozenset({CLUSTER}),
+}
+"""What a resource of unknown content may need."""
 
-@dataclass(frozen=True, slots=True)
-class Nack:
-    """A standing refusal.
+MOST_COLD = 16
+"""How many responses are remembered for the resources that will warm them."""
 
-    Attributes:
-        type_url: The type it is about.
-        error: The client's reason, at most `MAX_ERROR` characters.
-        version: Version of the refused response.
-        names: Resources that are held back because of it, sorted.
-    """
-
-    type_url: TypeUrl
-    error: str
-    version: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One response, before it takes the form of a protocol variant.
-
-    Attributes:
-        type_url: The type it is about.
-        version: Content hash of ``target``.
-        target: What the client will hold once it accepts.
-        changed: The part of ``target`` that differs from what it holds, or that it asked for.
-        removed: Names that it loses, sorted.
-        settles: Version of the desired state that is reached by it; None while some resources
-            are withheld or linger.
-    """
-
-    type_url: TypeUrl
-    version: str
-    target: Mapping[str, Resource]
-    changed: Mapping[str, Resource]
-    removed: tuple[str, ...]
-    settles: str | None
-
-    @property
-    def content(self) -> tuple[frozenset[tuple[str, str]], tuple[str, ...]]:
-        """What makes two responses the same to a client that refused one of them."""
-        return frozenset((name, r.version) for name, r in self.changed.items()), self.removed
+BEATS_PER_LIFE = 3
+"""How many times within its life a resource is renewed."""
 
 
-@dataclass(slots=True)
-class Subscription:
-    """One client and one type: what it wants, what it holds, what is on the way.
+class Memory(Protocol):
+    """What was served lately: what a client may hold that comes back."""
 
-    Attributes:
-        type_url: The type it is about.
-        names: Names asked for explicitly.
-        wildcard: Whether everything is wanted.
-        legacy: Whether that is so because no name was ever given.
-        held: What the client acknowledged and still wants.
-        flight: The unacknowledged response.
-        nonce: Nonce of the last response, unique within the stream.
-        nack: The standing refusal.
-        again: Names to send whether or not the client holds them.
-        owed: Whether an answer is due even if it is empty.
-        parked: Refused content: names and versions that are not sent.
-        suspects: Those of them that were refused together, without saying which is the cause.
-        doubt: Names that a refused response would have changed, and what they may now refer to.
-        unsure: Names that a refused response would have removed.
-        claims: Names and versions that the client says it holds, not yet compared.
-        refused: Content of the response refused last.
-        settled: Version of the desired state that the client is known to hold.
-    """
+    def one(self, type_url: TypeUrl, name: str, version: str) -> Resource | None:
+        """Return a resource by name and content; None when it is forgotten."""
 
-    type_url: TypeUrl
-    names: set[str] = field(default_factory=set)
-    wildcard: bool = False
-    legacy: bool = False
-    held: dict[str, Resource] = field(default_factory=dict)
-    flight: Batch | None = None
-    nonce: str = ""
-    nack: Nack | None = None
-    again: set[str] = field(default_factory=set)
-    owed: bool = False
-    parked: dict[str, str] = field(default_factory=dict)
-    suspects: set[str] = field(default_factory=set)
-    doubt: dict[str, frozenset[Ref]] = field(default_factory=dict)
-    unsure: set[str] = field(default_factory=set)
-    claims: dict[str, str] = field(default_factory=dict)
-    refused: object = None
-    settled: str | None = None
+    def whole(self, type_url: TypeUrl, version: str) -> Named | None:
+        """Return everything of a type that had this version; None when it is forgotten."""
 
-    def wants(self, name: str) -> bool:
-        """Return whether the client asked for ``name``."""
-        return self.wildcard or name in self.names
 
-    def has(self, name: str) -> bool:
-        """Return whether the client surely holds ``name``, and keeps it."""
-        going = self.flight is not None and name in self.flight.removed
-        return name in self.held and name not in self.unsure and not going
+class NoMemory:
+    """Remembers nothing."""
 
-    def forget_unwanted(self) -> None:
-        """Drop all that is known about names that the client no longer wants."""
-        self.settled = None
-        if self.wildcard:
-            return
-        self.held = {name: r for name, r in self.held.items() if name in self.names}
-        self.doubt = {name: refs for name, refs in self.doubt.items() if name in self.names}
-        self.parked = {name: v for name, v in self.parked.items() if name in self.names}
-        self.again &= self.names
-        self.unsure &= self.names
-        self.calm()
+    def one(self, type_url: TypeUrl, name: str, version: str) -> Resource | None:
+        """Return None."""
 
-    def accepted(self, batch: Batch, *, whole: bool) -> None:
-        """Take note of an ACK of ``batch``, which is everything of its type if ``whole``."""
-        for name in batch.removed:
-            self.held.pop(name, None)
-        self.held.update(batch.changed)
-        for name in (*batch.changed, *batch.removed):
-            self.doubt.pop(name, None)
-            self.unsure.discard(name)
-            if (now := self.held.get(name)) and self.parked.get(name) == now.version:
-                del self.parked[name]
-        if whole:
-            self.doubt.clear()
-            self.unsure.clear()
-        self.refused = None
-        self.forget_unwanted()
-        self.calm()
-        if not (self.again or self.owed or self.doubt):
-            self.settled = batch.settles
-
-    def rejected(self, batch: Batch, error: str) -> None:
-        """Take note of a NACK of ``batch``: the client may hold old, new or some of each."""
-        blamed = {name for name in batch.changed if _mentions(error, name)}
-        if not blamed:
-            blamed = set(batch.changed)
-            self.suspects |= blamed
-        for name in blamed:
-            self.parked[name] = batch.changed[name].version
-        for name, resource in batch.changed.items():
-            self.doubt[name] = self.doubt.get(name, frozenset()) | resource.refs
-        self.unsure.update(batch.removed)
-        self.refused, self.settled = batch.content, None
-        self.nack = Nack(self.type_url, error[:MAX_ERROR], batch.version, tuple(sorted(blamed)))
-        self.forget_unwanted()
-
-    def compare_claims(self, goal: Mapping[str, Resource]) -> None:
-        """Believe the client where it claims to hold what is desired; doubt the rest."""
-        for name, version in self.claims.items():
-            resource = goal.get(name)
-            if resource is not None and resource.version == version:
-                self.held[name] = resource
-            else:
-                self.doubt[name] = frozenset()
-        self.claims.clear()
-
-    def unpark(self, goal: Mapping[str, Resource]) -> None:
-        """Release parked content that is no longer what is desired, and its fellow suspects."""
-        gone = {
-            n for n, version in self.parked.items() if n not in goal or goal[n].version != version
-        }
-        if gone & self.suspects:
-            gone |= self.suspects
-            self.suspects.clear()
-        for name in gone:
-            self.parked.pop(name, None)
-
-    def calm(self) -> None:
-        """End the refusal if nothing of it is left."""
-        if not (self.parked or self.doubt or self.unsure):
-            self.nack = None
+    def whole(self, type_url: TypeUrl, version: str) -> Named | None:
+        """Return None."""
 
 
 class Ledger:
     """All subscriptions of one stream against one desired state.
 
     Args:
-        delta: Whether the protocol variant can say that a resource is gone. State of the world
-            can do so only for the types in `FULL_STATE`.
+        form: How responses are written. Only the incremental form can say that a resource is
+            gone; the others do so by leaving it out, for the types in `FULL_STATE`.
+        press: Where responses are made.
+        drain: Seconds that an unused cluster stays.
+        memory: Says what a client holds that comes back with older content.
     """
 
-    def __init__(self, *, delta: bool) -> None:
+    def __init__(
+        self, form: Form, press: Press, *, drain: float = 0.0, memory: Memory | None = None
+    ) -> None:
         self.subscriptions: dict[TypeUrl, Subscription] = {}
-        self._delta = delta
+        self.form = form
+        self._delta = form is Form.DELTA
+        self._press, self._drain = press, drain
+        self.memory: Memory = memory or NoMemory()
+        self._ordered: tuple[Subscription, ...] = ()
         self._goal: Snapshot | None = None
-        self._nonces = count(1)
-        self._cold: set[Ref] = set()
+        self._cold: list[Named] = []
+        self._calm = self._timed = False
 
     @property
     def nacks(self) -> dict[TypeUrl, Nack]:
         """Standing refusals by type."""
-        return {t: s.nack for t, s in self.subscriptions.items() if s.nack is not None}
+        return {s.type_url: nack for s in self._ordered if (nack := s.standing) is not None}
+
+    @property
+    def goal(self) -> Snapshot | None:
+        """The desired state."""
+        return self._goal
 
     @property
     def settled(self) -> bool:
-        """Whether every subscription is known to hold exactly what is desired."""
-        return self._goal is not None and all(
-            s.flight is None and s.settled == self._goal.version(t)
-            for t, s in self.subscriptions.items()
-        )
+        """Whether every subscription is known to hold what is desired.
+
+        What nobody uses any more and is about to be removed may still be there.
+        """
+        if self._goal is None:
+            return False
+        for sub in self._ordered:
+            if sub.flight is not None or sub.again or sub.owed:
+                return False
+            if sub.version not in (sub.settled, sub.reached):
+                return False
+        return True
 
     def subscribe(self, type_url: TypeUrl) -> Subscription:
         """Open the subscription of one type; the caller fills in what is wanted."""
         subscription = self.subscriptions[type_url] = Subscription(type_url)
+        if self._goal is not None:
+            subscription.version = self._goal.version(type_url)
+        subs = self.subscriptions.values()
+        self._ordered = tuple(sorted(subs, key=lambda s: (rank(s.type_url), s.type_url)))
+        self.stir()
         return subscription
+
+    def stir(self) -> None:
+        """Look again at what waits for another type."""
+        for sub in self._ordered:
+            if sub.withheld or sub.lingers:
+                sub.stale = True
 
     def adopt(self, goal: Snapshot) -> None:
         """Make ``goal`` the desired state."""
         self._goal = goal
-        for type_url, subscription in self.subscriptions.items():
-            if subscription.parked:
-                subscription.unpark(goal.named(type_url))
+        for sub in self._ordered:
+            version = sub.version = goal.version(sub.type_url)
+            if sub.base is not None:
+                if sub.settled == version:
+                    sub.base = goal
+                else:
+                    sub.stale = True
+                continue
+            if sub.reached != version:
+                sub.stale = True
+            if sub.parked:
+                sub.unpark(goal)
+        if not self._calm:
+            self.stir()
 
-    def answered(self, subscription: Subscription, error: str | None) -> None:
-        """Take the client's answer to the response in flight: an ACK, or a NACK with a reason."""
-        batch, subscription.flight = subscription.flight, None
+    def answered(self, sub: Subscription, error: str | None) -> bool:
+        """Take the client's answer to the response in flight: an ACK, or a NACK with a reason.
+
+        Returns:
+            Whether something may be `due` because of it.
+        """
+        batch, sub.flight = sub.flight, None
         if batch is None:
-            return
+            return False
         if error is None:
-            whole = not self._delta and batch.type_url in FULL_STATE
-            subscription.accepted(batch, whole=whole)
+            whole = not self._delta and batch.type_url in FULL_STATE and not batch.beats
+            sub.accepted(batch, whole=whole)
         else:
-            subscription.rejected(batch, error)
+            sub.rejected(batch, error)
             if self._goal is not None:
-                subscription.unpark(self._goal.named(batch.type_url))
+                sub.unpark(self._goal)
+        if sub.base is not None and self._is_done(sub) and not sub.owed:
+            if self._calm and not sub.again:
+                return False
+        else:
+            sub.stale = True
+        self.stir()
+        return True
 
-    def due(self) -> list[tuple[str, Batch]]:
-        """Return the responses that may go out now with their nonces, and count them as sent."""
-        if self._goal is None:
-            return []
-        batches = []
-        for type_url in in_order(self.subscriptions):
-            subscription = self.subscriptions[type_url]
-            if subscription.flight is None and (batch := self._next(subscription, self._goal)):
-                self._sent(subscription, batch)
-                batches.append((subscription.nonce, batch))
-        return batches
-
-    def _next(self, sub: Subscription, snapshot: Snapshot) -> Batch | None:
-        version = snapshot.version(sub.type_url)
-        if sub.settled == version and not (sub.again or sub.owed):
+    def wake_at(self) -> float | None:
+        """Return when `due` should be asked again although nothing happens: seconds, or None."""
+        if not self._timed:
             return None
-        goal = snapshot.named(sub.type_url)
-        sub.again.update(name for name in sub.claims if (sub.type_url, name) in self._cold)
-        sub.compare_claims(goal)
-        target, withheld = self._target(sub, snapshot)
-        lingers = self._linger(sub, goal)
-        target.update(lingers)
-        changed = {name: r for name, r in target.items() if _differs(sub, name, r, withheld)}
-        removed = self._removed(sub, goal, target)
-        settles = None if withheld or lingers else version
+        times = [
+            at
+            for sub in self._ordered
+            if (sub.leaving or sub.beats) and sub.flight is None
+            for at in (*sub.leaving.values(), *sub.beats.values())
+        ]
+        return min(times, default=None)
+
+    def due(self, now: float) -> list[Response]:
+        """Return the responses that may go out now, and count them as sent."""
+        goal = self._goal
+        responses: list[Response] = []
+        if goal is None:
+            return responses
+        if self._calm:  # then nothing but a new version can be the reason
+            for sub in self._ordered:
+                if sub.stale and sub.flight is None:
+                    break
+            else:
+                return responses
+        calm, timed = True, False
+        for sub in self._ordered:
+            if sub.flight is None and (sub.stale or sub.again or sub.owed or sub.over(now)):
+                sub.stale = False
+                response = self._quick(sub, goal) or self._slow(sub, goal, now)
+                if response is not None:
+                    responses.append(response)
+            if sub.leaving or sub.beats:
+                calm, timed = False, True
+            elif sub.withheld or sub.lingers or sub.again or sub.owed:
+                calm = False
+        self._calm, self._timed = calm, timed
+        return responses
+
+    @staticmethod
+    def _is_done(sub: Subscription) -> bool:
+        return sub.settled is not None and sub.settled == sub.version
+
+    def _quick(self, sub: Subscription, goal: Snapshot) -> Response | None:
+        """Return the response to a client that holds one snapshot exactly, if that is simple.
+
+        Streams that are in the same state share the step from one snapshot to the next.
+        """
+        base = sub.base
+        if base is None or sub.owed or sub.type_url == VIRTUAL_HOST:
+            return None
+        step = self._press.step(self.form, sub.type_url)
+        if not (step.base is base and step.goal is goal and step.wanted is sub.wanted):
+            step.take(base, goal, sub.wanted, _put(sub, base, goal, self._press))
+        put = step.put
+        if put is None or not self._ready(sub, goal, put):
+            return None
+        if sub.again:
+            extra = {name: goal.find(sub.type_url, name) for name in sorted(sub.again)}
+            put = {**put, **{name: r for name, r in extra.items() if r is not None}}
+            if len(put) < len(extra):
+                return None
+        if not put:
+            sub.base, sub.settled = goal, sub.version
+            sub.held = sub.wanted.of(goal, sub.type_url)
+            return None
+        batch, response = step.batch, step.response
+        if (
+            put is not step.put
+            or batch is None
+            or response is None
+            or response.serial <= sub.serial
+        ):
+            batch = _exactly(sub, goal, put)
+            response = self._press.response(self.form, batch, sub.serial)
+            if put is step.put:
+                step.batch, step.response = batch, response
+        return self._sent(sub, batch, response)
+
+    def _slow(self, sub: Subscription, goal: Snapshot, now: float) -> Response | None:
+        """Return the response to a client that is anywhere on its way, if one is due."""
+        batch = self._next(sub, goal, now)
+        if batch is None and sub.beats:
+            batch = self._beat(sub, goal, now)
+        if batch is None:
+            return None
+        response = self._press.response(self.form, batch, sub.serial)
+        if self.form is not Form.SOTW:
+            self._note_lives(sub, batch, now)
+        return self._sent(sub, batch, response)
+
+    def _ready(self, sub: Subscription, goal: Snapshot, put: Named) -> bool:
+        """Return whether the client has everything that any of ``put`` needs."""
+        if not put or self._earlier_done(sub):
+            return True
+        return all(self._has(ref) for each in put.values() for ref in goal.reach(each))
+
+    def _earlier_done(self, sub: Subscription) -> bool:
+        for each in self._ordered:
+            if each is sub:
+                return True
+            if each.flight is not None or not self._is_done(each):
+                return False
+        return True
+
+    def _next(self, sub: Subscription, goal: Snapshot, now: float) -> Batch | None:
+        if sub.base is not None and self._is_done(sub) and not (sub.again or sub.owed):
+            return None
+        type_url, version = sub.type_url, sub.version
+        if sub.trials and not sub.claims:
+            sub.next_trial()
+        desired = sub.wanted.of(goal, type_url)
+        sub.again = own_names(goal, type_url, sub.again)
+        if sub.claims:
+            self._compare_claims(sub, desired)
+        newest, withheld = self._target(sub, goal, desired)
+        lingers, waits, goes = self._leave(sub, desired, now)
+        target: Named = {**newest, **lingers}
+        changed: Named = {n: r for n, r in target.items() if _differs(sub, n, r, withheld)}
+        if not (withheld or lingers) and len(changed) == len(target):
+            target = changed = desired
+        reaches = None if withheld or waits else version
+        settles = reaches if not lingers else None
+        sub.withheld = bool(withheld)
+        missing = self._missing(sub, goal, target, withheld) if self._delta else ()
+        removed = tuple(sorted({*goes, *missing}))
         if not (changed or removed):
             waiting = any(name not in target and name not in sub.parked for name in withheld)
             if not sub.owed or waiting:
-                sub.again &= goal.keys()
-                sub.settled = None if sub.again or sub.owed else settles
-                sub.calm()
+                sub.again &= desired.keys()
+                clear = not (sub.again or sub.owed)
+                sub.settled, sub.reached = (settles, reaches) if clear else (None, None)
+                if clear and settles is not None and sub.plain:
+                    sub.base, sub.held = goal, desired
+                sub.calm(desired)
                 return None
-        exact = settles is not None and len(target) == len(goal)
+        exact = settles is not None
         batch = Batch(
-            sub.type_url,
-            version if exact else version_of(target),
-            target,
+            type_url,
+            version if exact else version_of(target.values()),
+            desired if exact else target,
             changed,
             removed,
+            missing,
+            (),
+            sub.wanted,
             settles,
+            reaches,
+            goal,
         )
-        if batch.content == sub.refused and not (sub.again or sub.owed):
+        if sub.refused and batch.content == sub.refused and not (sub.again or sub.owed):
             return None
         return batch
 
+    @staticmethod
+    def _missing(
+        sub: Subscription, goal: Snapshot, target: Named, withheld: set[str]
+    ) -> tuple[str, ...]:
+        """Return the names that were asked for and do not exist; a collection always does."""
+        names = sub.again - target.keys() - withheld
+        return tuple(
+            sorted(n for n in names if not is_collection(sub.type_url, n, goal.find(ROUTE, n)))
+        )
+
+    def _compare_claims(self, sub: Subscription, desired: Named) -> None:
+        """Believe the client where it claims to hold what is or lately was desired."""
+        sub.again |= self._cold_of(sub)
+        held = dict(sub.held)
+        for name, version in sub.claims.items():
+            resource = desired.get(name)
+            if resource is None or resource.version != version:
+                resource = self.memory.one(sub.type_url, name, version)
+            if resource is None:
+                sub.doubt[name] = None
+            else:
+                held[name] = resource
+        sub.held = held
+        sub.claims.clear()
+
     def _target(
-        self, sub: Subscription, snapshot: Snapshot
+        self, sub: Subscription, goal: Snapshot, desired: Named
     ) -> tuple[dict[str, Resource], set[str]]:
         """Return what the client should hold of the goal, and which of it is not the newest."""
-        goal = snapshot.named(sub.type_url)
         target: dict[str, Resource] = {}
         withheld: set[str] = set()
-        for name in goal if sub.wildcard else sorted(sub.names & goal.keys()):
-            resource, old = goal[name], sub.held.get(name)
-            if sub.parked.get(name) != resource.version and (
-                old == resource or all(map(self._has, snapshot.needs_of(resource)))
+        free = self._earlier_done(sub)
+        for name, resource in desired.items():
+            old, fault = sub.held.get(name), sub.parked.get(name)
+            if (fault is None or fault.version != resource.version) and (
+                free or old == resource or all(map(self._has, goal.reach(resource)))
             ):
                 target[name] = resource
                 continue
@@ -314,57 +388,178 @@ class Ledger:
                 target[name] = old
         return target, withheld
 
-    def _linger(self, sub: Subscription, goal: Mapping[str, Resource]) -> dict[str, Resource]:
-        """Return what the client holds, should lose, and cannot lose yet."""
-        gone = sub.held.keys() - goal.keys()
-        if gone and self._can_remove(sub.type_url):
-            gone &= self._in_use(sub.type_url)
-        return {name: sub.held[name] for name in sorted(gone)}
+    def _leave(
+        self, sub: Subscription, desired: Named, now: float
+    ) -> tuple[dict[str, Resource], bool, set[str]]:
+        """Return what stays although it is not desired, whether that waits for others, what goes.
 
-    def _removed(
-        self, sub: Subscription, goal: Mapping[str, Resource], target: Mapping[str, Resource]
-    ) -> tuple[str, ...]:
-        if not self._can_remove(sub.type_url):
-            return ()
-        known = {*sub.held, *sub.doubt, *(sub.again if self._delta else ())}
-        return tuple(sorted(known - goal.keys() - target.keys()))
+        It waits for others as long as something that itself stays may need it.
+        """
+        gone = {*sub.held, *sub.doubt} - desired.keys()
+        sub.lingers = False
+        for name in sub.leaving.keys() - gone:
+            del sub.leaving[name]
+        if not gone:
+            return {}, False, set()
+        if not (self._delta or sub.type_url in FULL_STATE):
+            # Only the client can let go of it, and does when it has no more use for it.
+            return {name: sub.held[name] for name in sorted(gone) if name in sub.held}, False, set()
+        used, needed = self._in_use(sub.type_url)
+        unused = set() if used is None else gone - used
+        sub.lingers = len(unused) < len(gone)
+        for name in gone - unused:
+            sub.leaving.pop(name, None)
+        goes = unused
+        if self._drain and sub.type_url in DRAINED:
+            for name in unused:
+                sub.leaving.setdefault(name, now + self._drain)
+            goes = {name for name in unused if sub.leaving[name] <= now}
+        stays = gone - goes
+        lingers = {name: sub.held[name] for name in sorted(stays) if name in sub.held}
+        return lingers, used is None or bool(stays & needed), goes
 
-    def _can_remove(self, type_url: TypeUrl) -> bool:
-        return self._delta or type_url in FULL_STATE
+    def _in_use(self, type_url: TypeUrl) -> tuple[set[str] | None, set[str]]:
+        """Return the names of ``type_url`` that the client may need; None: nobody can say.
+
+        The second set is without those that only something needs which is about to go.
+        """
+        names: set[str] = set()
+        needed: set[str] = set()
+        for sub in self._ordered:
+            if None in sub.doubt.values() and type_url in MAY_REFER.get(sub.type_url, ()):
+                return None, set()
+            sent = sub.flight.changed.values() if sub.flight else ()
+            for resource in (*sub.held.values(), *sent):
+                if not resource.refs:
+                    continue
+                refs = {name for kind, name in resource.refs if kind == type_url}
+                names |= refs
+                if resource.name not in sub.leaving:
+                    needed |= refs
+            for doubted in sub.doubt.values():
+                refs = {name for kind, name in doubted or () if kind == type_url}
+                names |= refs
+                needed |= refs
+        return names, needed
 
     def _has(self, ref: Ref) -> bool:
         type_url, name = ref
         sub = self.subscriptions.get(type_url)
-        return sub is None or not sub.wants(name) or sub.has(name)
+        if sub is None or sub.has(name):
+            return True
+        goal = self._goal
+        listed = goal is not None and name in goal.named(type_url)
+        return not (name in sub.wanted.names or (listed and sub.wanted.covers(name)))
 
-    def _in_use(self, type_url: TypeUrl) -> set[str]:
-        """Return the names of ``type_url`` that the client may need for what it may hold."""
-        names: set[str] = set()
-        for sub in self.subscriptions.values():
-            sent = sub.flight.changed.values() if sub.flight else ()
-            refs = [r.refs for r in (*sub.held.values(), *sent)]
-            for group in (*refs, *sub.doubt.values()):
-                names.update(name for kind, name in group if kind == type_url)
-        return names
+    def _beat(self, sub: Subscription, goal: Snapshot, now: float) -> Batch | None:
+        """Return the response that renews what is about to end."""
+        beats = tuple(sorted(name for name, at in sub.beats.items() if at <= now))
+        beats = tuple(name for name in beats if name in sub.held and name not in sub.doubt)
+        if not beats:
+            sub.beats = {n: at for n, at in sub.beats.items() if at > now and n in sub.held}
+            return None
+        held = sub.held
+        whole = not self._delta and sub.type_url in FULL_STATE
+        changed = {name: held[name] for name in beats} if whole else NONE
+        version = sub.settled or version_of(held.values())
+        return Batch(
+            sub.type_url,
+            version,
+            held,
+            changed,
+            (),
+            (),
+            () if whole else beats,
+            sub.wanted,
+            sub.settled,
+            sub.reached,
+            sub.base or goal,
+        )
 
-    def _sent(self, sub: Subscription, batch: Batch) -> None:
-        sub.nonce, sub.flight = str(next(self._nonces)), batch
-        sub.again -= batch.changed.keys() | set(batch.removed)
-        sub.owed, sub.settled = False, None
-        self._cold.difference_update((sub.type_url, name) for name in batch.changed)
-        if (warmed_by := WARMED_BY.get(sub.type_url)) is None:
-            return
+    def _sent(self, sub: Subscription, batch: Batch, response: Response) -> Response:
+        sub.serial, sub.nonce, sub.flight = response.serial, response.nonce, batch
+        if sub.again:
+            sub.again -= {*batch.changed, *batch.removed}
+        sub.owed, sub.settled, sub.reached = False, None, None
+        if sub.type_url in WARMED_BY and not batch.beats:
+            self._warm(sub, batch)
+        return response
+
+    @staticmethod
+    def _note_lives(sub: Subscription, batch: Batch, now: float) -> None:
+        for name in batch.removed:
+            sub.beats.pop(name, None)
+        for name in batch.changed if not batch.beats else batch.beats:
+            ttl = batch.target[name].ttl
+            if ttl is None:
+                sub.beats.pop(name, None)
+            else:
+                sub.beats[name] = now + ttl / BEATS_PER_LIFE
+
+    def _warm(self, sub: Subscription, batch: Batch) -> None:
+        """Send again what a changed resource waits for in Envoy."""
+        warmed_by = WARMED_BY[sub.type_url]
         warmer = self.subscriptions.get(warmed_by)
-        # What a refused response left unclear may change back, for this one states it again.
-        unclear = [r for name, r in batch.target.items() if name in sub.doubt]
-        for resource in (*batch.changed.values(), *unclear):
+        if warmer is None:
+            if len(self._cold) <= MOST_COLD:
+                self._cold.append(batch.changed)
+            return
+        covers = warmer.wanted.covers
+        for resource in self._changing(sub, batch):
             for type_url, name in resource.refs:
-                if type_url != warmed_by:
-                    continue
-                if warmer is not None and warmer.wants(name):
+                if type_url == warmed_by and covers(name):
                     warmer.again.add(name)
-                else:
-                    self._cold.add((type_url, name))
+
+    def _cold_of(self, sub: Subscription) -> set[str]:
+        """Return which claimed resources warm what was sent before they were subscribed to.
+
+        A client that comes back holds them, and yet Envoy waits for them.
+        """
+        cold, self._cold = self._cold, []
+        if len(cold) > MOST_COLD:
+            return set(sub.claims)
+        waited_for = {
+            name
+            for changed in cold
+            for each in changed.values()
+            for type_url, name in each.refs
+            if type_url == sub.type_url
+        }
+        return waited_for & sub.claims.keys()
+
+    @staticmethod
+    def _changing(sub: Subscription, batch: Batch) -> Iterator[Resource]:
+        """Yield what a response may change at the client.
+
+        What a refused response left unclear may change back, for this one states it again.
+        """
+        yield from batch.changed.values()
+        if sub.doubt:
+            yield from (r for name, r in batch.target.items() if name in sub.doubt)
+
+
+def _put(sub: Subscription, base: Snapshot, goal: Snapshot, press: Press) -> Named | None:
+    """Return what a client that holds ``base`` lacks of ``goal``; None when that is not simple.
+
+    It is not where something goes, or lives for a time only.
+    """
+    change, wanted = press.changes(base, goal).get(sub.type_url), sub.wanted
+    if change is None:
+        return NONE
+    put = change.put
+    if any(map(wanted.covers, change.gone)) or any(r.ttl is not None for r in put.values()):
+        return None
+    if wanted.wildcard and goal.on_demand is None:
+        return put
+    listed = goal.named(sub.type_url)
+    return {n: r for n, r in put.items() if n in wanted.names or (n in listed and wanted.covers(n))}
+
+
+def _exactly(sub: Subscription, goal: Snapshot, put: Named) -> Batch:
+    """Return the response that takes a client to ``goal`` by telling it ``put``."""
+    version, wanted = sub.version, sub.wanted
+    target = wanted.of(goal, sub.type_url)
+    return Batch(sub.type_url, version, target, put, (), (), (), wanted, version, version, goal)
 
 
 def _differs(sub: Subscription, name: str, resource: Resource, withheld: set[str]) -> bool:
@@ -374,7 +569,3 @@ def _differs(sub: Subscription, name: str, resource: Resource, withheld: set[str
         or name in sub.unsure
         or (name in sub.doubt and name not in withheld)
     )
-
-
-def _mentions(error: str, name: str) -> bool:
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", error) is not None

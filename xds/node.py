@@ -19,6 +19,8 @@ class Node:
         metadata: Whatever its bootstrap carries, immutable.
         user_agent_name: ``envoy`` or ``gRPC Python`` or empty.
         user_agent_version: Version of that program, or empty.
+        locality: Region, zone and sub-zone as it says; empty where it does not.
+        client_features: What it understands, by the names that the protocol has for that.
     """
 
     id: str
@@ -26,3 +28,5 @@ class Node:
     metadata: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     user_agent_name: str = ""
     user_agent_version: str = ""
+    locality: tuple[str, str, str] = ("", "", "")
+    client_features: frozenset[str] = frozenset()

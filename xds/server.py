@@ -1,8 +1,9 @@
-"""The Pilot's port: discovery streams and the workload registry over one gRPC server."""
+"""The Pilot's port: discovery, registration and what else there is, over one gRPC server."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -13,9 +14,11 @@ from wherry.serve import Address, grpc_listening
 from xds import wire
 from xds.heartbeat import SERVICE as REGISTRY
 from xds.hub import Hub
+from xds.introspection.port import introspection
+from xds.limits import Limits
 from xds.registrations import Registry
 from xds.status import StreamStatus
-from xds.streams import Limits, Streams
+from xds.streams import Streams
 from xds.workload import BadWorkload
 
 _GRACE = 0.1
@@ -31,11 +34,32 @@ class Server:
 
     Attributes:
         address: Where it listens.
-        streams: Returns every connected stream, sorted by node id.
+        discovery: Every stream, and what was done so far.
     """
 
     address: Address
-    streams: Callable[[], tuple[StreamStatus, ...]]
+    discovery: Streams
+
+    def streams(self) -> tuple[StreamStatus, ...]:
+        """Return every connected stream, sorted by node id."""
+        return self.discovery.status()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a server serves.
+
+    Attributes:
+        limits: What it takes on.
+        share: Whether other processes serve at the same address; the kernel deals connections
+            out among them.
+        handover_seconds: How long it takes to end its streams when it stops, one by one, so that
+            clients do not come back all at once; 0: at once.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    share: bool = False
+    handover_seconds: float = 0.0
 
 
 @asynccontextmanager
@@ -46,6 +70,8 @@ async def serving(
     *,
     clock: Clock | None = None,
     limits: Limits | None = None,
+    how: Serving | None = None,
+    services: Sequence[grpc.GenericRpcHandler] = (),
 ) -> AsyncIterator[Server]:
     """Serve discovery and registration at ``address`` until the block ends.
 
@@ -54,19 +80,23 @@ async def serving(
         hub: Says what each node gets.
         registry: Takes registrations.
         clock: Where connection times are read; None is the host's.
-        limits: None is the default.
+        limits: None is the default, or what ``how`` says.
+        how: None is the default.
+        services: More gRPC services for the same port.
 
     Raises:
         PortInUse: Another program listens there.
     """
-    limits = limits or Limits()
-    streams = Streams(hub, clock or SystemClock(), limits)
+    how = how or Serving()
+    limits = limits or how.limits
+    discovery = Streams(hub, clock or SystemClock(), limits)
     server = grpc.aio.server(
         options=[
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(how.share)),
             ("grpc.max_concurrent_streams", limits.streams + _SPARE_CALLS),
             ("grpc.max_receive_message_length", limits.message_bytes),
             ("grpc.max_metadata_size", limits.metadata_bytes),
+            ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
             ("grpc.server.max_pending_requests", limits.streams),
             ("grpc.server.max_pending_requests_hard_limit", 2 * limits.streams),
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
@@ -74,12 +104,22 @@ async def serving(
             ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
         ]
     )
-    server.add_generic_rpc_handlers((streams.handler(), _registry_handler(registry)))
-    where = grpc_listening("xds", address, server)
+    handlers = (*discovery.handlers(), _registry_handler(registry), *services)
+    more, health = introspection(handlers)
+    server.add_generic_rpc_handlers((*handlers, *more))
+    where = grpc_listening("xds", address, server, share=how.share)
     await server.start()
     try:
-        yield Server(where, streams.status)
+        yield Server(where, discovery)
     finally:
+        health.drain()
+        if how.handover_seconds:
+            async with asyncio.TaskGroup() as group:
+                # From now on new streams go elsewhere; those that are here end one by one.
+                stopping = server.stop(grace=how.handover_seconds + _GRACE)
+                group.create_task(stopping, name="xds/stopping")
+                await asyncio.sleep(0)
+                await discovery.hand_over(how.handover_seconds)
         await server.stop(grace=_GRACE)
 
 

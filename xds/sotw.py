@@ -1,8 +1,8 @@
 """The state-of-the-world xDS stream as a state machine: no sockets, no tasks, no clock.
 
-Two things happen to a stream: the client says something (`SotwStream.receive`) or the desired
-state changes (`SotwStream.publish`). Each returns the responses to send, in order. What goes out,
-and when, is decided in `xds.ledger`.
+Three things happen to a stream: the client says something (`SotwStream.receive`), the desired
+state changes (`SotwStream.publish`), or the time of something has come (`SotwStream.tick`). Each
+returns the responses to send, in order. What goes out, and when, is decided in `xds.ledger`.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
@@ -10,9 +10,14 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xds.ledger import WILDCARD, Batch, Ledger, Nack, Subscription
-from xds.resource import FULL_STATE, Resource, TypeUrl
-from xds.snapshot import Snapshot
+from xds.ledger import Ledger, Memory
+from xds.names import wanted
+from xds.press import Form, Press, Response
+from xds.resource import FULL_STATE, TypeUrl
+from xds.snapshot import Named, Snapshot
+from xds.subscription import WILDCARD, Nack, Subscription
+
+__all__ = ["Request", "Response", "SotwStream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +29,36 @@ class Request:
         names: Every name wanted; empty on a first request means all.
         nonce: Nonce of the response that it answers, empty when it answers none.
         error: Why the client refused that response, None unless it did.
+        version: Version that it accepted last, on this stream or on one before.
     """
 
     type_url: TypeUrl
     names: frozenset[str] = frozenset()
     nonce: str = ""
     error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What to send next.
-
-    Attributes:
-        type_url: The type it is about.
-        version: Content hash of what the client will hold of this type.
-        nonce: Unique within the stream.
-        resources: Of a type in `FULL_STATE` all that the client should hold, of another type
-            those that changed.
-    """
-
-    type_url: TypeUrl
-    version: str
-    nonce: str
-    resources: tuple[Resource, ...]
+    version: str = ""
 
 
 class SotwStream:
-    """One client's stream. Not shared between tasks."""
+    """One client's stream. Not shared between tasks.
 
-    def __init__(self) -> None:
-        self._ledger = Ledger(delta=False)
+    Args:
+        press: Where responses are made; None: one of its own.
+        drain: Seconds that a cluster stays after its last use.
+        memory: Says what a client holds that comes back.
+        ttl: Whether the client understands resources that say how long they live.
+    """
+
+    def __init__(
+        self,
+        press: Press | None = None,
+        *,
+        drain: float = 0.0,
+        memory: Memory | None = None,
+        ttl: bool = False,
+    ) -> None:
+        form = Form.SOTW_TTL if ttl else Form.SOTW
+        self._ledger = Ledger(form, press or Press(), drain=drain, memory=memory)
 
     @property
     def nacks(self) -> Mapping[TypeUrl, Nack]:
@@ -71,12 +75,21 @@ class SotwStream:
         """Whether nothing is unacknowledged, withheld or still to be sent."""
         return self._ledger.settled
 
-    def publish(self, snapshot: Snapshot) -> list[Response]:
+    @property
+    def wake_at(self) -> float | None:
+        """When to call `tick`: seconds, or None."""
+        return self._ledger.wake_at()
+
+    def publish(self, snapshot: Snapshot, now: float = 0.0) -> list[Response]:
         """Adopt a new desired state and return the responses that can go out now."""
         self._ledger.adopt(snapshot)
-        return self._due()
+        return self._ledger.due(now)
 
-    def receive(self, request: Request) -> list[Response]:
+    def tick(self, now: float) -> list[Response]:
+        """Return the responses whose time has come."""
+        return self._ledger.due(now)
+
+    def receive(self, request: Request, now: float = 0.0) -> list[Response]:
         """Take one request and return the responses that it calls for.
 
         A request that answers an older nonce is never answered itself: the client has yet to see
@@ -85,51 +98,55 @@ class SotwStream:
         ledger = self._ledger
         subscription = ledger.subscriptions.get(request.type_url)
         if subscription is None:
-            subscription = ledger.subscribe(request.type_url)
-            subscription.wildcard = subscription.legacy = not request.names
-            self._rename(subscription, request.names)
-            subscription.owed = True
-            return self._due()
+            self._open(ledger.subscribe(request.type_url), request)
+            return ledger.due(now)
         if request.nonce and request.nonce != subscription.nonce:
             if subscription.flight is not None:
                 self._rename(subscription, request.names)
-            return self._due()
+            return ledger.due(now)
         answered = bool(request.nonce) and subscription.flight is not None
-        if answered:
-            ledger.answered(subscription, request.error)
+        due = answered and ledger.answered(subscription, request.error)
         changed = self._rename(subscription, request.names)
+        if answered and not (due or changed):
+            return []
         if not (answered or changed or request.error or subscription.wildcard):
             # Envoy repeats its request, nonce and all, when a cluster that it warms needs
             # endpoints that it already has.
             subscription.again |= request.names
-            subscription.owed = True
-        return self._due()
+            subscription.owed = subscription.stale = True
+        return ledger.due(now)
 
-    @staticmethod
-    def _rename(subscription: Subscription, names: frozenset[str]) -> bool:
+    def _open(self, subscription: Subscription, request: Request) -> None:
+        subscription.legacy = not request.names
+        self._rename(subscription, request.names)
+        subscription.owed = True
+        if not request.version:
+            return
+        # The client comes back. It may hold other content than it accepted last: of a response
+        # that it refused it may have taken a part.
+        held: Named | None = None
+        if subscription.wildcard and request.type_url in FULL_STATE:
+            held = self._ledger.memory.whole(request.type_url, request.version)
+        if held is not None:
+            subscription.held = held
+        subscription.doubt = dict.fromkeys({*subscription.held, *subscription.names})
+
+    def _rename(self, subscription: Subscription, names: frozenset[str]) -> bool:
         """Adopt ``names`` as what the client wants; return whether that is a change."""
-        explicit = names - {WILDCARD}
-        wildcard = WILDCARD in names
+        before = subscription.wanted
         if names:
             subscription.legacy = False
-        elif subscription.legacy:
-            wildcard = True
-        if explicit == subscription.names and wildcard == subscription.wildcard:
+        after = wanted(
+            subscription.type_url, names, wildcard=WILDCARD in names or subscription.legacy
+        )
+        if after is before or after == before:
             return False
-        added = explicit - subscription.names
-        if added or (wildcard and not subscription.wildcard):
+        added = after.names - before.names
+        if added or (after.wildcard and not before.wildcard):
             subscription.again |= added
             subscription.owed = True
-        subscription.names, subscription.wildcard = set(explicit), wildcard
-        subscription.forget_unwanted()
+        subscription.want(after)
         for name in added:
             subscription.parked.pop(name, None)
+        self._ledger.stir()
         return True
-
-    def _due(self) -> list[Response]:
-        return [self._response(nonce, batch) for nonce, batch in self._ledger.due()]
-
-    @staticmethod
-    def _response(nonce: str, batch: Batch) -> Response:
-        sent = batch.target if batch.type_url in FULL_STATE else batch.changed
-        return Response(batch.type_url, batch.version, nonce, tuple(sent.values()))

@@ -1,9 +1,11 @@
-"""The two discovery streams over grpc.aio: bytes in, a sans-IO stream, bytes out."""
+"""Every discovery stream of one server, and discovery by single requests."""
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -12,60 +14,23 @@ import grpc.aio
 from wherry.clock import Clock
 from wherry.errors import WherryError
 from xds import wire
-from xds.delta import DeltaStream
-from xds.hub import Hub, Link
-from xds.ledger import Nack
-from xds.node import Node
+from xds.hub import Hub
+from xds.limits import Limits
 from xds.resource import TypeUrl
-from xds.sotw import SotwStream
-from xds.status import StreamStatus, types_of
+from xds.services import AGGREGATED, SERVICES, DiscoveryService
+from xds.sotw import Request, SotwStream
+from xds.status import StreamStatus
+from xds.talk import Context, Refused, Setting, Talk
+from xds.tally import Tally
+
+__all__ = ["SERVICE", "Limits", "Streams"]
 
 logger = logging.getLogger(__name__)
 
-SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+SERVICE = AGGREGATED.name
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server takes on.
-
-    Attributes:
-        streams: Most discovery streams at once; more are refused with RESOURCE_EXHAUSTED.
-        types: Most resource types on one stream.
-        names: Most resource names that one stream asks for, all types together.
-        message_bytes: Longest request.
-        metadata_bytes: Longest gRPC metadata of a call.
-        first_request_seconds: Longest that a new stream may stay silent.
-    """
-
-    streams: int = 10_000
-    types: int = 32
-    names: int = 50_000
-    message_bytes: int = 4 << 20
-    metadata_bytes: int = 16 << 10
-    first_request_seconds: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Variant:
-    name: str
-    stream: Callable[[], SotwStream | DeltaStream]
-    read: Callable[[bytes], tuple[Any, Node | None]]
-    write: Callable[[Any], bytes]
-
-
-_SOTW = _Variant("sotw", SotwStream, wire.request_from, wire.response_bytes)
-_DELTA = _Variant("delta", DeltaStream, wire.delta_request_from, wire.delta_response_bytes)
-
-
-class Refused(WherryError):
-    """A stream is ended because of what its client did or because the server is full."""
-
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.code = code
+HANDED_OVER_A_SECOND = 100
+"""How many streams end in a second while there is time for so few."""
 
 
 class Streams:
@@ -73,168 +38,177 @@ class Streams:
 
     Args:
         hub: Says what each node gets.
-        clock: Where connection times are read.
+        clock: Where times are read.
         limits: See `Limits`.
+
+    Attributes:
+        tally: What was done so far.
     """
 
     def __init__(self, hub: Hub[Any], clock: Clock, limits: Limits) -> None:
-        self._hub, self._clock, self._limits = hub, clock, limits
-        self._open: set[_Talk] = set()
+        self._hub, self._limits = hub, limits
+        self.tally = Tally()
+        self._setting = Setting(limits, clock, self.tally)
+        self._open: set[Talk] = set()
         self._calls = 0
+        self._by_node: Counter[str] = Counter()
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Return what a gRPC server needs to route streams here."""
-        sotw: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
-            self._sotw
-        )
-        delta: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
-            self._delta
-        )
-        methods = {"StreamAggregatedResources": sotw, "DeltaAggregatedResources": delta}
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Return what a gRPC server needs to route discovery here."""
+        return tuple(map(self._handler, SERVICES))
+
+    def talks(self) -> tuple[Talk, ...]:
+        """Return every stream whose client has said who it is."""
+        return tuple(self._open)
 
     def status(self) -> tuple[StreamStatus, ...]:
         """Return every stream that has said who it is, sorted by node id."""
-        return tuple(sorted((talk.status() for talk in self._open), key=lambda s: s.node.id))
+        return tuple(
+            sorted((talk.status() for talk in self._open), key=lambda s: (s.node.id, s.service))
+        )
 
-    async def _sotw(self, _requests: object, context: Context) -> None:
-        await self._served(_SOTW, context)
+    async def hand_over(self, seconds: float) -> None:
+        """End every stream, one by one, so that clients do not come back all at once.
 
-    async def _delta(self, _requests: object, context: Context) -> None:
-        await self._served(_DELTA, context)
+        It takes ``seconds``, or less where `HANDED_OVER_A_SECOND` are enough.
+        """
+        talks = list(self._open)
+        random.shuffle(talks)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        pause = min(seconds / max(len(talks), 1), 1 / HANDED_OVER_A_SECOND)
+        for turn, talk in enumerate(talks, 1):
+            talk.end()
+            await asyncio.sleep(began + turn * pause - loop.time())
+        for talk in self._open:
+            talk.end()
 
-    async def _served(self, variant: _Variant, context: Context) -> None:
+    def fetch(self, raw: bytes, type_url: TypeUrl) -> bytes | None:
+        """Answer one request by one response, as a DiscoveryResponse.
+
+        Returns:
+            None when the client has the newest version already.
+
+        Raises:
+            WherryError: The request cannot be read, or nobody knows what its node gets.
+        """
+        request, node = wire.request_from(raw)
+        if node is None or not node.id:
+            raise wire.BadRequest("request: no node, expected a node with id")
+        if request.type_url not in ("", type_url):
+            raise wire.BadRequest(f"request: type_url {request.type_url!r}, expected {type_url!r}")
+        with self._hub.joined(node) as link:
+            snapshot = link.snapshot
+            if snapshot is None:
+                return None
+            stream = SotwStream(link.press)
+            stream.publish(snapshot)
+            ask = Request(type_url, request.names)
+            responses = stream.receive(ask)
+        self.tally.requests += 1
+        if not responses or (request.version and responses[0].version == request.version):
+            return None
+        self.tally.pushes[type_url] += 1
+        return responses[0].raw
+
+    def _handler(self, service: DiscoveryService) -> grpc.GenericRpcHandler:
+        async def stream(_requests: object, context: Context) -> None:
+            await self._served(service, context, delta=False)
+
+        async def delta(_requests: object, context: Context) -> None:
+            await self._served(service, context, delta=True)
+
+        async def fetch(raw: bytes, context: Context) -> bytes:
+            return await self._fetched(service, raw, context)
+
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            service.delta: grpc.stream_stream_rpc_method_handler(delta)
+        }
+        if service.stream:
+            methods[service.stream] = grpc.stream_stream_rpc_method_handler(stream)
+        if service.fetch:
+            methods[service.fetch] = grpc.unary_unary_rpc_method_handler(fetch)
+        return grpc.method_handlers_generic_handler(service.name, methods)
+
+    async def _fetched(self, service: DiscoveryService, raw: bytes, context: Context) -> bytes:
+        type_url = service.type_url
+        try:
+            body = None if type_url is None else self.fetch(raw, type_url)
+        except WherryError as error:
+            await self._ended(error, context)
+            raise
+        if body is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nothing newer")
+            raise AssertionError("unreachable: abort raises")
+        return body
+
+    async def _served(self, service: DiscoveryService, context: Context, *, delta: bool) -> None:
         self._calls += 1
         try:
             if self._calls > self._limits.streams:
                 raise Refused(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "too many streams",
                     f"streams: over {self._limits.streams}, expected at most that",
                 )
-            await self._talked(variant, context)
+            await self._talked(service, context, delta=delta)
         except WherryError as error:
-            code = error.code if isinstance(error, Refused) else grpc.StatusCode.INVALID_ARGUMENT
-            logger.warning("stream refused", extra={"reason": str(error), "peer": context.peer()})
-            await context.abort(code, str(error))
+            await self._ended(error, context)
         finally:
             self._calls -= 1
 
-    async def _talked(self, variant: _Variant, context: Context) -> None:
-        try:
-            async with asyncio.timeout(self._limits.first_request_seconds):
-                raw = await context.read()
-        except TimeoutError:
-            raise Refused(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"stream: silent for {self._limits.first_request_seconds} s, expected a request",
-            ) from None
-        if not isinstance(raw, bytes):
+    async def _ended(self, error: WherryError, context: Context) -> None:
+        code, reason = grpc.StatusCode.INVALID_ARGUMENT, "bad request"
+        if isinstance(error, Refused):
+            code, reason = error.code, error.reason
+        self.tally.refused[reason] += 1
+        if reason != "handed over":
+            logger.warning("stream refused", extra={"reason": str(error), "peer": context.peer()})
+        await context.abort(code, str(error))
+
+    async def _talked(self, service: DiscoveryService, context: Context, *, delta: bool) -> None:
+        raw = await self._first(context)
+        if raw is None:
             return
-        request, node = variant.read(raw)
+        request, node = (wire.delta_request_from if delta else wire.request_from)(raw)
+        request = wire.retyped(request, service.type_url)
         if node is None or not node.id:
             raise wire.BadRequest("stream: first request without a node, expected a node with id")
-        with self._hub.joined(node) as link:
-            talk = _Talk(variant, link, context, self._limits, self._clock.unix_ns())
+        with self._counted(node.id), self._hub.joined(node) as link:
+            talk = Talk(service, link, context, self._setting, delta=delta)
             self._open.add(talk)
+            self.tally.opened[service.short, "delta" if delta else "sotw"] += 1
             try:
                 await talk.run(request)
             finally:
                 self._open.discard(talk)
 
+    async def _first(self, context: Context) -> bytes | None:
+        seconds = self._limits.first_request_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                raw = await context.read()
+        except TimeoutError:
+            raise Refused(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                "silent",
+                f"stream: silent for {seconds} s, expected a request",
+            ) from None
+        return raw if isinstance(raw, bytes) else None
 
-class _Talk:
-    """One stream: what its client says and what the hub publishes, one at a time."""
-
-    def __init__(
-        self, variant: _Variant, link: Link[Any], context: Context, limits: Limits, since: int
-    ) -> None:
-        self._variant, self._link, self._context = variant, link, context
-        self._limits, self._since = limits, since
-        self._stream: Any = variant.stream()
-        self._turn = asyncio.Lock()
-        self._logged: dict[TypeUrl, Nack] = {}
-
-    def status(self) -> StreamStatus:
-        return StreamStatus(
-            self._link.node,
-            self._link.scope,
-            self._variant.name,
-            self._since,
-            self._stream.settled and not self._link.changed.is_set(),
-            types_of(self._stream.subscriptions),
-        )
-
-    async def run(self, first: Any) -> None:
-        """Talk until the client hangs up.
-
-        Raises:
-            WherryError: The client sent what cannot be read or is over a limit.
-        """
-        node = self._link.node.id
-        refusal: WherryError | None = None
-        async with asyncio.TaskGroup() as group:
-            publishing = group.create_task(self._publish(), name=f"publish to {node}")
-            try:
-                await self._listen(first)
-            except WherryError as error:
-                refusal = error
-            publishing.cancel()
-        if refusal is not None:
-            raise refusal
-
-    async def _listen(self, first: Any) -> None:
-        request = first
-        while True:
-            async with self._turn:
-                await self._send(self._stream.receive(request))
-            self._within_limits()
-            self._log_nacks()
-            raw = await self._context.read()
-            if not isinstance(raw, bytes):
-                return
-            request, _ = self._variant.read(raw)
-
-    async def _publish(self) -> None:
-        while True:
-            await self._link.changed.wait()
-            async with self._turn:
-                self._link.changed.clear()
-                if (snapshot := self._link.snapshot) is not None:
-                    await self._send(self._stream.publish(snapshot))
-
-    async def _send(self, responses: list[Any]) -> None:
-        for response in responses:
-            await self._context.write(self._variant.write(response))
-
-    def _within_limits(self) -> None:
-        subscriptions = self._stream.subscriptions
-        names = sum(len(s.names) for s in subscriptions.values())
-        for what, found, most in (
-            ("types", len(subscriptions), self._limits.types),
-            ("resource names", names, self._limits.names),
-        ):
-            if found > most:
-                raise Refused(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"node {self._link.node.id!r}: {found} {what}, expected at most {most}",
-                )
-
-    def _log_nacks(self) -> None:
-        nacks = dict(self._stream.nacks)
-        for type_url, nack in nacks.items():
-            if self._logged.get(type_url) != nack:
-                logger.warning(
-                    "configuration refused",
-                    extra={
-                        "node": self._link.node.id,
-                        "type_url": type_url,
-                        "resources": nack.names,
-                        "reason": nack.error,
-                    },
-                )
-        for type_url in self._logged.keys() - nacks.keys():
-            logger.info(
-                "configuration accepted again",
-                extra={"node": self._link.node.id, "type_url": type_url},
+    @contextmanager
+    def _counted(self, node: str) -> Iterator[None]:
+        most = self._limits.streams_per_node
+        if self._by_node[node] >= most:
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "too many streams of a node",
+                f"node {node!r}: over {most} streams, expected at most that",
             )
-        self._logged = nacks
+        self._by_node[node] += 1
+        try:
+            yield
+        finally:
+            self._by_node[node] -= 1
+            if not self._by_node[node]:
+                del self._by_node[node]

@@ -1,42 +1,43 @@
-"""Discovery and registry messages to and from our values.
+"""Discovery and registry messages to and from our values; parsed with upb.
 
-Requests are parsed with upb. Responses are concatenated from leaves that were encoded once:
-repeated fields concatenate on the wire.
+Discovery responses are made in `xds.press`.
 
 Source: https://github.com/envoyproxy/envoy/blob/main/api/envoy/service/discovery/v3/discovery.proto
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from wherry.errors import WherryError
 from wherry.protobuf import messages
-from xds.delta import DeltaRequest, DeltaResponse
-from xds.encode import delimited
+from xds.delta import DeltaRequest
 from xds.node import Node, Value
-from xds.resource import Resource, TypeUrl
-from xds.sotw import Request, Response
+from xds.resource import TypeUrl
+from xds.sotw import Request
 from xds.workload import Workload
 
 SPEC = """
 Status(google.rpc.Status) code:i32=1 message:s=2
 SemanticVersion(envoy.type.v3.SemanticVersion) major_number:u32=1 minor_number:u32=2 patch:u32=3
 BuildVersion(envoy.config.core.v3.BuildVersion) version:SemanticVersion=1
+Locality(envoy.config.core.v3.Locality) region:s=1 zone:s=2 sub_zone:s=3
 Node(envoy.config.core.v3.Node)
-    id:s=1 cluster:s=2 metadata:.google.protobuf.Struct=3 user_agent_name:s=6
+    id:s=1 cluster:s=2 metadata:.google.protobuf.Struct=3 locality:Locality=4 user_agent_name:s=6
     user_agent_version:s=7@user_agent_version_type
     user_agent_build_version:BuildVersion=8@user_agent_version_type
+    client_features:*s=10
 DiscoveryRequest(envoy.service.discovery.v3.DiscoveryRequest)
     version_info:s=1 node:Node=2 resource_names:*s=3 type_url:s=4 response_nonce:s=5
     error_detail:Status=6
 DiscoveryResponse(envoy.service.discovery.v3.DiscoveryResponse)
     version_info:s=1 resources:*.google.protobuf.Any=2 type_url:s=4 nonce:s=5
 Resource(envoy.service.discovery.v3.Resource)
-    version:s=1 resource:.google.protobuf.Any=2 name:s=3
+    version:s=1 resource:.google.protobuf.Any=2 name:s=3 aliases:*s=4
+    ttl:.google.protobuf.Duration=6
 DeltaDiscoveryRequest(envoy.service.discovery.v3.DeltaDiscoveryRequest)
     node:Node=1 type_url:s=2 resource_names_subscribe:*s=3 resource_names_unsubscribe:*s=4
     initial_resource_versions:map<s,s>=5 response_nonce:s=6 error_detail:Status=7
@@ -62,8 +63,38 @@ MAX_DEPTH = 16
 """Deepest nesting of a node's metadata."""
 
 
+MAX_KNOWN, MOST_KNOWN = 32 << 10, 512
+"""Longest request that is remembered, in bytes, and how many are."""
+
+T = TypeVar("T")
+
+
 class BadRequest(WherryError):
     """What a client sent cannot be read or is over a limit."""
+
+
+class _Known(Generic[T]):
+    """Requests by their bytes: what many clients say alike is read once.
+
+    An ACK of a response that many streams share is the same for all of them. When it is full it
+    starts anew.
+    """
+
+    def __init__(self) -> None:
+        self._by_raw: dict[bytes, T] = {}
+        self.get = self._by_raw.get
+
+    def keep(self, raw: bytes, request: T) -> None:
+        """Remember ``request``, unless it is large."""
+        if len(raw) > MAX_KNOWN:
+            return
+        if len(self._by_raw) >= MOST_KNOWN:
+            self._by_raw.clear()
+        self._by_raw[raw] = request
+
+
+_sotw: _Known[Request] = _Known()
+_delta: _Known[DeltaRequest] = _Known()
 
 
 def request_from(raw: bytes) -> tuple[Request, Node | None]:
@@ -72,10 +103,20 @@ def request_from(raw: bytes) -> tuple[Request, Node | None]:
     Raises:
         BadRequest: It is no DiscoveryRequest, or over a limit.
     """
+    if (known := _sotw.get(raw)) is not None:
+        return known, None
     message = _parsed("DiscoveryRequest", raw)
-    names = _names(message.resource_names)
-    type_url, error = _type_url(message), _error(message)
-    return Request(type_url, names, message.response_nonce, error), _node(message)
+    request = Request(
+        _type_url(message),
+        _names(message.resource_names),
+        message.response_nonce,
+        _error(message),
+        message.version_info[:MAX_NAME],
+    )
+    node = _node(message)
+    if node is None:
+        _sotw.keep(raw, request)
+    return request, node
 
 
 def delta_request_from(raw: bytes) -> tuple[DeltaRequest, Node | None]:
@@ -84,6 +125,8 @@ def delta_request_from(raw: bytes) -> tuple[DeltaRequest, Node | None]:
     Raises:
         BadRequest: It is no DeltaDiscoveryRequest, or over a limit.
     """
+    if (known := _delta.get(raw)) is not None:
+        return known, None
     message = _parsed("DeltaDiscoveryRequest", raw)
     _names(message.initial_resource_versions)
     request = DeltaRequest(
@@ -94,32 +137,26 @@ def delta_request_from(raw: bytes) -> tuple[DeltaRequest, Node | None]:
         nonce=message.response_nonce,
         error=_error(message),
     )
-    return request, _node(message)
+    node = _node(message)
+    if node is None:
+        _delta.keep(raw, request)
+    return request, node
 
 
-def response_bytes(response: Response) -> bytes:
-    """Return ``response`` as a DiscoveryResponse."""
-    return b"".join(
-        (
-            delimited(1, response.version.encode()),
-            *map(_any_field, response.resources),
-            delimited(4, response.type_url.encode()),
-            delimited(5, response.nonce.encode()),
-        )
-    )
+R = TypeVar("R", bound=Request | DeltaRequest)
 
 
-def delta_response_bytes(response: DeltaResponse) -> bytes:
-    """Return ``response`` as a DeltaDiscoveryResponse."""
-    return b"".join(
-        (
-            delimited(1, response.version.encode()),
-            *map(_resource_field, response.resources),
-            delimited(4, response.type_url.encode()),
-            delimited(5, response.nonce.encode()),
-            *(delimited(6, name.encode()) for name in response.removed),
-        )
-    )
+def retyped(request: R, type_url: TypeUrl | None) -> R:
+    """Return ``request`` with the type of its service, where it names none.
+
+    Raises:
+        BadRequest: Nobody says what type it is about.
+    """
+    if request.type_url:
+        return request
+    if type_url is None:
+        raise BadRequest("request: no type_url, expected one")
+    return replace(request, type_url=type_url)
 
 
 def registration_from(raw: bytes) -> tuple[Workload, int]:
@@ -212,9 +249,9 @@ def _names(given: Any) -> frozenset[str]:
 
 def _type_url(message: Any) -> TypeUrl:
     type_url = message.type_url
-    if not type_url or len(type_url) > MAX_NAME:
+    if len(type_url) > MAX_NAME:
         raise BadRequest(
-            f"request: type_url of {len(type_url)} characters, expected 1 to {MAX_NAME}"
+            f"request: type_url of {len(type_url)} characters, expected at most {MAX_NAME}"
         )
     return TypeUrl(type_url)
 
@@ -247,6 +284,11 @@ def _node(message: Any) -> Node | None:
             if node.HasField("user_agent_build_version")
             else ""
         ),
+        locality=tuple(
+            text[:MAX_NAME]
+            for text in (node.locality.region, node.locality.zone, node.locality.sub_zone)
+        ),
+        client_features=frozenset(feature[:MAX_NAME] for feature in node.client_features[:64]),
     )
 
 
@@ -272,22 +314,3 @@ def _value(value: Any, depth: int) -> Value:
             return str(value.string_value)
         case _:
             return None
-
-
-@lru_cache(maxsize=1 << 14)
-def _any_field(resource: Resource) -> bytes:
-    return delimited(2, _any(resource))
-
-
-@lru_cache(maxsize=1 << 14)
-def _resource_field(resource: Resource) -> bytes:
-    return delimited(
-        2,
-        delimited(1, resource.version.encode())
-        + delimited(2, _any(resource))
-        + delimited(3, resource.name.encode()),
-    )
-
-
-def _any(resource: Resource) -> bytes:
-    return delimited(1, resource.type_url.encode()) + delimited(2, resource.body)

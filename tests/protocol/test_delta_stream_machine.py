@@ -1,221 +1,124 @@
 """A model of Envoy against the incremental stream: any interleaving, any refusal."""
 
-from collections import deque
-
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
+from support.free_machine import FreeMachine, Subscriber
+from support.goals import a_goal
+from support.stream_machine import FOLLOWED, Envoy, EnvoyMachine, cases, randoms
 
 from xds.delta import DeltaRequest, DeltaStream
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from xds.resource import CLUSTER, ENDPOINT, Resource
 from xds.snapshot import Snapshot
-
-FOLLOWED = {CLUSTER: ENDPOINT, LISTENER: ROUTE}
-HOLDERS = {ENDPOINT: CLUSTER, ROUTE: LISTENER}
-BAD = b"bad"
-variants = st.sampled_from([b"1", b"2", BAD])
+from xds.subscription import WILDCARD
 
 
-@st.composite
-def snapshots(draw, variants=variants):
-    clusters = draw(st.dictionaries(st.sampled_from(["c0", "c1", "c2"]), variants))
-    some = st.sets(st.sampled_from(sorted(clusters))) if clusters else st.just(set())
-    routes = draw(st.dictionaries(st.sampled_from(["r0", "r1"]), st.tuples(variants, some)))
-    chosen = st.tuples(variants, st.sampled_from(sorted(routes))) if routes else st.nothing()
-    listeners = draw(st.dictionaries(st.sampled_from(["l0", "l1"]), chosen)) if routes else {}
-    resources = [Resource(CLUSTER, n, b, refs_to(ENDPOINT, [n])) for n, b in clusters.items()]
-    bodies = st.sampled_from([b"1", b"2"])
-    resources += [Resource(ENDPOINT, name, draw(bodies)) for name in clusters]
-    for name, (body, used) in routes.items():
-        content = body + repr(sorted(used)).encode()
-        resources.append(Resource(ROUTE, name, content, refs_to(CLUSTER, used)))
-    for name, (body, route) in listeners.items():
-        content = body + route.encode()
-        resources.append(Resource(LISTENER, name, content, refs_to(ROUTE, [route])))
-    return Snapshot.of(resources)
+class DeltaEnvoy(Envoy):
+    """Says once what changes in what it wants, and on a new stream what it holds."""
 
-
-def refs_to(type_url, names):
-    return frozenset((type_url, name) for name in names)
-
-
-def is_bad(resource):
-    return resource.body.startswith(BAD)
-
-
-class Client:
-    """Envoy, as far as incremental xDS can see it."""
-
-    def __init__(self, held=None):
-        self.held = held or {t: {} for t in (CLUSTER, ENDPOINT, LISTENER, ROUTE)}
-        self.warming = set()
-        self.uplink = deque()
-        for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE):
+    def __init__(self, before=None):
+        super().__init__(before)
+        for type_url, held in self.held.items():
             names = self.wanted(type_url)
             if names or type_url in FOLLOWED:
-                versions = {n: r.version for n, r in self.held[type_url].items()}
-                self.uplink.append(DeltaRequest(type_url, subscribe=names, versions=versions))
+                versions = {n: r.version for n, r in held.items()}
+                wildcard = {WILDCARD} if names and type_url in FOLLOWED else set()
+                self.uplink.append(DeltaRequest(type_url, names | wildcard, versions=versions))
 
-    def wanted(self, type_url):
-        if type_url in FOLLOWED:
-            return frozenset()
-        holding = self.held[HOLDERS[type_url]].values()
-        return frozenset(n for r in holding for t, n in r.refs if t == type_url)
+    def ask_more(self, name):
+        self.uplink.append(DeltaRequest(CLUSTER, frozenset({name})))
+
+    def refer(self, type_url, asked, wanted, *, warms):
+        """Nothing is asked for a cluster that only changes."""
+        del warms
+        if wanted != asked:
+            self.uplink.append(DeltaRequest(type_url, wanted - asked, asked - wanted))
 
     def take(self, response, *, partial, names_culprits):
-        """Apply a response as far as it is good, then answer it. A removal is always good."""
-        sent = {r.name: r for r in response.resources}
-        bad = [n for n, r in sent.items() if is_bad(r)]
-        if not bad or partial:
-            good = {n: r for n, r in sent.items() if n not in bad}
-            self.apply(response.type_url, good, response.removed)
-        culprits = ", ".join(bad) if names_culprits else "something"
-        error = f"Error adding {culprits}: bad" if bad else None
+        error = self.takes(response, partial=partial, names_culprits=names_culprits)
         self.uplink.append(DeltaRequest(response.type_url, nonce=response.nonce, error=error))
 
-    def apply(self, type_url, sent, removed):
-        before = self.held[type_url]
-        if type_url in FOLLOWED:
-            stay = {n: r for n, r in before.items() if n not in removed}
-            self.held[type_url] = stay | sent
-            self.follow(type_url, before)
-            return
-        wanted = self.wanted(type_url)
-        stay = {n: r for n, r in self.held[type_url].items() if n not in removed}
-        self.held[type_url] = stay | {n: r for n, r in sent.items() if n in wanted}
-        if type_url == ENDPOINT:
-            self.warming -= sent.keys()
-
-    def follow(self, type_url, before):
-        """Ask for what new resources refer to. Nothing is asked for a cluster that changes."""
-        followed = FOLLOWED[type_url]
-        wanted = self.wanted(followed)
-        asked = frozenset(n for r in before.values() for t, n in r.refs if t == followed)
-        self.held[followed] = {n: r for n, r in self.held[followed].items() if n in wanted}
-        if type_url == CLUSTER:
-            changed = {n for n, r in self.held[CLUSTER].items() if before.get(n) != r}
-            self.warming = (self.warming | changed) & self.held[CLUSTER].keys()
-        if wanted != asked:
-            self.uplink.append(
-                DeltaRequest(followed, subscribe=wanted - asked, unsubscribe=asked - wanted)
-            )
+    def after(self, type_url, good, _bad, removed):
+        """Return what it holds then. A removal is always good."""
+        return {**{n: r for n, r in self.held[type_url].items() if n not in removed}, **good}
 
 
-class DeltaMachine(RuleBasedStateMachine):
-    """Responses and requests travel in order, each direction at its own pace."""
+class DeltaMachine(EnvoyMachine):
+    """Keeps its routes across any new stream, for the client says what it holds.
 
-    @initialize()
-    def connect(self):
-        self.stream, self.client = DeltaStream(), Client()
-        self.downlink, self.goal, self.seen = deque(), None, set()
-        self.trusted = self.precise = True
+    Not where nothing drains: clusters go before the client has said that it has routes.
+    """
 
-    def arrive(self, responses):
-        for response in responses:
-            assert response.nonce not in self.seen
-            assert not {r.name for r in response.resources} & set(response.removed)
-            self.seen.add(response.nonce)
-            self.downlink.append(response)
+    new_stream = staticmethod(DeltaStream)
+    new_client = DeltaEnvoy
 
-    @rule(goal=snapshots())
-    def publish(self, goal):
-        self.goal = goal
-        self.arrive(self.stream.publish(goal))
-
-    @precondition(lambda self: self.client.uplink)
-    @rule()
-    def upload(self):
-        self.arrive(self.stream.receive(self.client.uplink.popleft()))
-
-    @precondition(lambda self: self.downlink)
-    @rule(partial=st.booleans(), names_culprits=st.booleans())
-    def deliver(self, *, partial=True, names_culprits=True):
-        response = self.downlink.popleft()
-        self.precise &= names_culprits or not any(map(is_bad, response.resources))
-        self.client.take(response, partial=partial, names_culprits=names_culprits)
-
-    @rule()
-    def reconnect(self):
-        # A new stream does not know what a client holds that is no longer desired, so it cannot
-        # keep that until it is out of use; from the next settled state on it can.
-        self.stream, self.client = DeltaStream(), Client(self.client.held)
-        self.downlink.clear()
-        self.seen.clear()
-        self.trusted, self.precise = False, True
-        if self.goal:
-            self.arrive(self.stream.publish(self.goal))
+    def is_known(self):
+        return True
 
     @precondition(lambda self: self.goal)
-    @rule(goal=snapshots(variants=st.sampled_from([b"1", b"2"])))
-    def a_good_goal_is_reached_exactly(self, goal):
-        self.publish(goal)
-        self.everything_arrives()
-        held = self.client.held
-        for type_url, followed in FOLLOWED.items():
-            assert held[type_url] == goal.named(type_url)
-            wanted = self.client.wanted(followed)
-            assert held[followed] == {n: goal.named(followed)[n] for n in wanted}
-        assert not self.client.warming
-        assert self.stream.settled
-        assert not self.stream.nacks
-        self.trusted = True
-        assert self.stream.publish(goal) == []
-
-    @precondition(lambda self: self.goal)
-    @rule(goal=snapshots(variants=st.sampled_from([b"1", b"2"])))
-    def a_client_that_comes_back_unchanged_is_told_nothing(self, goal):
-        self.a_good_goal_is_reached_exactly(goal)
-        known = any(goal.by_type.values())
-        self.reconnect()
+    @rule(random=randoms)
+    def a_client_that_comes_back_unchanged_is_told_nothing(self, random):
+        self.a_good_goal_is_reached_exactly(random)
+        self.client = self.new_client(self.client)
+        self.open()
         while self.client.uplink:
             request = self.client.uplink.popleft()
-            responses = self.stream.receive(request)
-            if known and request.versions:
-                assert responses == []
+            responses = self.stream.receive(request, self.now)
+            news = request.subscribe - request.versions.keys() - {WILDCARD}
+            assert news or not request.versions or responses == []
             self.arrive(responses)
         self.everything_arrives()
 
-    @precondition(lambda self: self.goal)
-    @rule()
-    def everything_arrives(self):
-        for _ in range(300):
-            if self.client.uplink:
-                self.upload()
-            elif self.downlink:
-                self.deliver()
-            else:
-                break
-            self.no_route_lacks_its_cluster()
-        else:
-            raise AssertionError("client and server never fall silent")
-        if self.precise:
-            self.what_is_good_was_delivered()
 
-    def what_is_good_was_delivered(self):
-        for type_url, named in self.goal.by_type.items():
-            wanted = self.client.wanted(type_url)
-            for name, resource in named.items():
-                needs = [self.goal.named(t)[n] for t, n in self.goal.needs_of(resource)]
-                if any(map(is_bad, (resource, *needs))):
-                    continue
-                if type_url in FOLLOWED or name in wanted:
-                    assert self.client.held[type_url].get(name) == resource
+class DeltaSubscriber(Subscriber):
+    """Names what it adds and what it lets go; no name at first means everything."""
 
-    @invariant()
-    def no_route_lacks_its_cluster(self):
-        if not self.trusted:
-            return
-        for route in self.client.held[ROUTE].values():
-            for _, cluster in route.refs:
-                assert cluster in self.client.held[CLUSTER]
-                assert cluster in self.client.held[ENDPOINT]
+    def subscribe(self, type_url, names, nonce, error):
+        topic = self.topics[type_url]
+        first = topic.names is None
+        wildcard = WILDCARD in names or (not names if first else topic.wildcard)
+        topic.want((names - {WILDCARD}) | (topic.names or frozenset()), wildcard=wildcard)
+        versions = {n: r.version for n, r in topic.held.items()} if first else {}
+        request = DeltaRequest(type_url, names, frozenset(), versions, nonce, error)
+        self.uplink.append(request)
 
-    @invariant()
-    def at_most_one_response_of_a_type_is_under_way(self):
-        types = [response.type_url for response in self.downlink]
-        assert len(types) == len(set(types))
+    def unsubscribe(self, type_url, names, nonce):
+        topic = self.topics[type_url]
+        topic.held = {n: r for n, r in topic.held.items() if n not in names}
+        topic.want(topic.names - names, wildcard=topic.wildcard and WILDCARD not in names)
+        self.uplink.append(DeltaRequest(type_url, unsubscribe=names, nonce=nonce))
+
+    def say(self, type_url, nonce, error):
+        self.uplink.append(DeltaRequest(type_url, nonce=nonce, error=error))
+
+    @staticmethod
+    def meaning(request, before):
+        """Return what is wanted after ``request``, and what it calls for."""
+        names = request.subscribe
+        if before is None and not names:
+            names = frozenset({WILDCARD})
+        after = ((before or frozenset()) | names) - request.unsubscribe
+        asked = names - request.versions.keys()
+        if request.versions:
+            asked -= {WILDCARD}
+        if WILDCARD in after:
+            asked |= request.unsubscribe - {WILDCARD}
+        return after, asked
+
+    def after(self, type_url, good, _bad, removed):
+        before = self.topics[type_url].held
+        return {**{n: r for n, r in before.items() if n not in removed}, **good}
 
 
-TestDeltaMachine = DeltaMachine.TestCase
+class FreeDeltaMachine(FreeMachine):
+    """Every name that is asked for is answered, be it that there is none."""
+
+    new_stream = staticmethod(DeltaStream)
+    new_client = DeltaSubscriber
+    removes_by_name = True
+
+
+TestDeltaMachine = cases(DeltaMachine)
+TestFreeDeltaMachine = cases(FreeDeltaMachine)
+
 
 
 def endpoint(name, body=b"1"):

@@ -1,221 +1,118 @@
 """A model of Envoy against the state-of-the-world stream: any interleaving, any refusal."""
 
-from collections import deque
+from support.free_machine import FreeMachine, Subscriber
+from support.stream_machine import Envoy, EnvoyMachine, cases
 
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from xds.resource import CLUSTER, ENDPOINT, FULL_STATE, LISTENER, Resource
 from xds.snapshot import Snapshot
 from xds.sotw import Request, SotwStream
-
-FOLLOWED = {CLUSTER: ENDPOINT, LISTENER: ROUTE}
-BAD = b"bad"
-variants = st.sampled_from([b"1", b"2", BAD])
+from xds.subscription import WILDCARD
 
 
-@st.composite
-def snapshots(draw, variants=variants):
-    clusters = draw(st.dictionaries(st.sampled_from(["c0", "c1", "c2"]), variants))
-    names = sorted(clusters)
-    routes = draw(
-        st.dictionaries(
-            st.sampled_from(["r0", "r1"]),
-            st.tuples(variants, st.sets(st.sampled_from(names)) if names else st.just(set())),
-        )
-    )
-    listeners = (
-        draw(
-            st.dictionaries(
-                st.sampled_from(["l0", "l1"]), st.tuples(variants, st.sampled_from(sorted(routes)))
-            )
-        )
-        if routes
-        else {}
-    )
-    endpoints = {name: draw(st.sampled_from([b"1", b"2"])) for name in names}
-    return Snapshot.of(
-        [
-            *(Resource(CLUSTER, n, b, frozenset({(ENDPOINT, n)})) for n, b in clusters.items()),
-            *(Resource(ENDPOINT, n, b) for n, b in endpoints.items()),
-            *(
-                Resource(ROUTE, n, body + repr(sorted(used)).encode(), refs_to(CLUSTER, used))
-                for n, (body, used) in routes.items()
-            ),
-            *(
-                Resource(LISTENER, n, body + route.encode(), refs_to(ROUTE, [route]))
-                for n, (body, route) in listeners.items()
-            ),
-        ]
-    )
+class SotwEnvoy(Envoy):
+    """Names everything that it wants in every request, and the version that it accepted last."""
 
-
-def refs_to(type_url, names):
-    return frozenset((type_url, name) for name in names)
-
-
-def is_bad(resource):
-    return resource.body.startswith(BAD)
-
-
-class Client:
-    """Envoy, as far as xDS can see it."""
-
-    def __init__(self, held=None):
-        self.held = held or {t: {} for t in (CLUSTER, ENDPOINT, LISTENER, ROUTE)}
+    def __init__(self, before=None):
+        super().__init__(before)
         self.nonces = {}
-        self.warming = set()
-        self.uplink = deque()
-        for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE):
-            if type_url in FOLLOWED or self.wanted(type_url):
+        self.versions = {} if before is None else before.versions
+        for type_url in self.held:
+            if type_url in FULL_STATE or self.wanted(type_url):
                 self.ask(type_url)
 
-    def wanted(self, type_url):
-        holders = {ENDPOINT: CLUSTER, ROUTE: LISTENER}
-        if type_url not in holders:
-            return frozenset()
-        holding = self.held[holders[type_url]].values()
-        return frozenset(n for r in holding for t, n in r.refs if t == type_url)
-
     def ask(self, type_url, error=None):
-        nonce = self.nonces.get(type_url, "")
-        self.uplink.append(Request(type_url, self.wanted(type_url), nonce, error))
+        names = self.wanted(type_url)
+        if names and type_url == CLUSTER:
+            names |= {WILDCARD}
+        nonce, version = self.nonces.get(type_url, ""), self.versions.get(type_url, "")
+        self.uplink.append(Request(type_url, names, nonce, error, version))
+
+    def ask_more(self, _name):
+        self.ask(CLUSTER)
+
+    def refer(self, type_url, asked, wanted, *, warms):
+        if wanted != asked or warms:
+            self.ask(type_url)
 
     def take(self, response, *, partial, names_culprits):
-        """Apply a response as far as it is good, then answer it."""
-        type_url = response.type_url
-        sent = {r.name: r for r in response.resources}
-        bad = [n for n, r in sent.items() if is_bad(r)]
-        self.nonces[type_url] = response.nonce
-        if not bad or partial:
-            self.apply(type_url, {n: r for n, r in sent.items() if n not in bad}, kept=bad)
-        culprits = ", ".join(bad) if names_culprits else "something"
-        self.ask(type_url, f"Error adding {culprits}: bad" if bad else None)
+        error = self.takes(response, partial=partial, names_culprits=names_culprits)
+        self.nonces[response.type_url] = response.nonce
+        if error is None:
+            self.versions[response.type_url] = response.version
+        self.ask(response.type_url, error)
 
-    def apply(self, type_url, sent, kept):
+    def after(self, type_url, good, bad, _removed):
         before = self.held[type_url]
-        if type_url in FOLLOWED:
-            stay = {n: r for n, r in before.items() if n in kept}
-            self.held[type_url] = {**sent, **stay}
-            self.follow(type_url, before)
-        else:
-            self.held[type_url] |= {n: r for n, r in sent.items() if n in self.wanted(type_url)}
-            if type_url == ENDPOINT:
-                self.warming -= sent.keys()
-
-    def follow(self, type_url, before):
-        followed = FOLLOWED[type_url]
-        wanted, old = self.wanted(followed), self.held[followed]
-        self.held[followed] = {n: r for n, r in old.items() if n in wanted}
-        changed = {n for n, r in self.held[type_url].items() if before.get(n) != r}
-        if type_url == CLUSTER:
-            self.warming = (self.warming | changed) & self.held[CLUSTER].keys()
-        asked = frozenset(n for r in before.values() for t, n in r.refs if t == followed)
-        if wanted != asked or (type_url == CLUSTER and changed):
-            self.ask(followed)
+        if type_url in FULL_STATE:
+            return {**good, **{n: r for n, r in before.items() if n in bad}}
+        return {**before, **good}
 
 
-class SotwMachine(RuleBasedStateMachine):
-    """Responses and requests travel in order, each direction at its own pace."""
+class SotwMachine(EnvoyMachine):
+    """Keeps its routes across a new stream as long as its clusters' version is remembered.
 
-    @initialize()
-    def connect(self):
-        self.stream, self.client = SotwStream(), Client()
-        self.downlink, self.goal, self.seen = deque(), None, set()
-        self.trusted = self.precise = True
+    With another version the server cannot know which clusters are there that are no longer
+    desired; it cannot list those, and what a list leaves out is gone. Nor can it where nothing
+    drains: clusters go out before the client has said that it has routes.
+    """
 
-    def arrive(self, responses):
-        for response in responses:
-            assert response.nonce not in self.seen
-            self.seen.add(response.nonce)
-            self.downlink.append(response)
+    new_stream = staticmethod(SotwStream)
+    new_client = SotwEnvoy
 
-    @rule(goal=snapshots())
-    def publish(self, goal):
-        self.goal = goal
-        self.arrive(self.stream.publish(goal))
+    def is_known(self):
+        version = self.client.versions.get(CLUSTER)
+        return version is None or self.memory.whole(CLUSTER, version) is not None
 
-    @precondition(lambda self: self.client.uplink)
-    @rule()
-    def upload(self):
-        self.arrive(self.stream.receive(self.client.uplink.popleft()))
-
-    @precondition(lambda self: self.downlink)
-    @rule(partial=st.booleans(), names_culprits=st.booleans())
-    def deliver(self, *, partial=True, names_culprits=True):
-        response = self.downlink.popleft()
-        self.precise &= names_culprits or not any(map(is_bad, response.resources))
-        self.client.take(response, partial=partial, names_culprits=names_culprits)
-
-    @rule()
-    def reconnect(self):
-        # A new stream does not know what a client holds that is no longer desired, so it cannot
-        # keep that until it is out of use; from the next settled state on it can.
-        self.stream, self.client = SotwStream(), Client(self.client.held)
-        self.downlink.clear()
-        self.seen.clear()
-        self.trusted, self.precise = False, True
-        if self.goal:
-            self.arrive(self.stream.publish(self.goal))
-
-    @precondition(lambda self: self.goal)
-    @rule(goal=snapshots(variants=st.sampled_from([b"1", b"2"])))
-    def a_good_goal_is_reached_exactly(self, goal):
-        self.publish(goal)
-        self.everything_arrives()
-        held = self.client.held
-        for type_url in FOLLOWED:
-            assert held[type_url] == goal.named(type_url)
-        for type_url in FOLLOWED.values():
-            wanted = self.client.wanted(type_url)
-            assert held[type_url] == {n: goal.named(type_url)[n] for n in wanted}
-        assert not self.client.warming
-        assert self.stream.settled
-        assert not self.stream.nacks
-        self.trusted = True
-
-    @precondition(lambda self: self.goal)
-    @rule()
-    def everything_arrives(self):
-        for _ in range(300):
-            if self.client.uplink:
-                self.upload()
-            elif self.downlink:
-                self.deliver()
-            else:
-                break
-            self.no_route_lacks_its_cluster()
-        else:
-            raise AssertionError("client and server never fall silent")
-        if self.precise:
-            self.what_is_good_was_delivered()
-
-    def what_is_good_was_delivered(self):
-        for type_url, named in self.goal.by_type.items():
-            wanted = self.client.wanted(type_url)
-            for name, resource in named.items():
-                needs = [self.goal.named(t)[n] for t, n in self.goal.needs_of(resource)]
-                if any(map(is_bad, (resource, *needs))):
-                    continue
-                if type_url in FOLLOWED or name in wanted:
-                    assert self.client.held[type_url].get(name) == resource
-
-    @invariant()
-    def no_route_lacks_its_cluster(self):
-        if not self.trusted:
-            return
-        for route in self.client.held[ROUTE].values():
-            for _, cluster in route.refs:
-                assert cluster in self.client.held[CLUSTER]
-                assert cluster in self.client.held[ENDPOINT]
-
-    @invariant()
-    def at_most_one_response_of_a_type_is_under_way(self):
-        types = [response.type_url for response in self.downlink]
-        assert len(types) == len(set(types))
+EVERYTHING = frozenset({WILDCARD, "and no name was ever given"})
 
 
-TestSotwMachine = SotwMachine.TestCase
+class SotwSubscriber(Subscriber):
+    """Gives the whole list every time; before it ever gave a name, no list means everything."""
+
+    def subscribe(self, type_url, names, nonce, error):
+        topic = self.topics[type_url]
+        was_legacy = topic.legacy
+        topic.legacy = (topic.names is None or topic.legacy) and not names
+        wildcard = topic.legacy or WILDCARD in names or (topic.wildcard and not was_legacy)
+        topic.want((names - {WILDCARD}) | (topic.names or frozenset()), wildcard=wildcard)
+        self.say(type_url, nonce, error)
+
+    def unsubscribe(self, type_url, names, nonce):
+        topic = self.topics[type_url]
+        topic.want(topic.names - names, wildcard=topic.wildcard and WILDCARD not in names)
+        self.say(type_url, nonce, None)
+
+    def say(self, type_url, nonce, error):
+        topic = self.topics[type_url]
+        star = {WILDCARD} if topic.wildcard and not topic.legacy else set()
+        self.uplink.append(Request(type_url, topic.names | star, nonce, error, topic.version))
+
+    @staticmethod
+    def meaning(request, before):
+        """Return what is wanted after ``request``, and what it calls for."""
+        names = request.names
+        if not names and before in (None, EVERYTHING):
+            names = EVERYTHING
+        return names, names - (before or frozenset())
+
+    def after(self, type_url, good, bad, _removed):
+        before = self.topics[type_url].held
+        if type_url in FULL_STATE:
+            return {**good, **{n: r for n, r in before.items() if n in bad}}
+        return {**before, **good}
+
+
+class FreeSotwMachine(FreeMachine):
+    """Nothing tells a client that what it asked for does not exist."""
+
+    new_stream = staticmethod(SotwStream)
+    new_client = SotwSubscriber
+    removes_by_name = False
+
+
+TestSotwMachine = cases(SotwMachine)
+TestFreeSotwMachine = cases(FreeSotwMachine)
+
 
 
 def cluster(name, body=b"1"):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, in_order
+from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, in_order
 from xds.snapshot import DanglingReference, DuplicateResource, Snapshot
 
-ADDED = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+ADDED = "type.googleapis.com/example.v3.Added"
 
 
 def refs(*pairs):
@@ -65,7 +65,7 @@ def test_a_type_that_is_not_listed_goes_last_and_may_be_referred_to():
     listener = Resource(LISTENER, "l", b"", refs((ADDED, "s")))
     snapshot = Snapshot.of([secret, listener])
     assert snapshot.named(ADDED) == {"s": secret}
-    assert in_order(snapshot.by_type) == [CLUSTER, ENDPOINT, LISTENER, ROUTE, ADDED]
+    assert in_order([ADDED, LISTENER, SECRET, CLUSTER]) == [SECRET, CLUSTER, LISTENER, ADDED]
     assert snapshot.needs_of(listener) == frozenset()
 
 
