@@ -70,6 +70,12 @@ def delimited(number: int, body: bytes) -> bytes:
     return varint(number << 3 | _LENGTH) + varint(len(body)) + body
 
 
+def described(cls: type[bp.Message]) -> bp.ProtoClassMetadata:
+    """Return what is known of a message's fields."""
+    metadata: bp.ProtoClassMetadata = vars(bp.Message)["_betterproto"].__get__(None, cls)
+    return metadata
+
+
 def _varint(number: int) -> bytes:
     rest = number + (1 << 64) if number < 0 else number
     out = bytearray()
@@ -84,8 +90,8 @@ _VARINTS = tuple(map(_varint, range(1 << 14)))
 
 
 def _compiled(cls: type[bp.Message]) -> Callable[[bp.Message], bytes]:
-    metadata: bp.ProtoClassMetadata = vars(bp.Message)["_betterproto"].__get__(None, cls)
-    steps = tuple(_step(name, field) for name, field in metadata.meta_by_field_name.items())
+    fields = described(cls).meta_by_field_name.items()
+    steps = tuple(_step(name, field) for name, field in fields)
 
     def encoder(message: bp.Message) -> bytes:
         values = message.__dict__

@@ -18,13 +18,13 @@ from support.house import command_of, descendants
 from support.members import Mesh, mesh, until
 from yarl import URL
 
-from wherry.cli.envoys import Envoy, free_port, reserved, serving
+from wherry.cli.envoys import Envoy, free_port, serving
 from wherry.cli.gateways import Gateways
 from wherry.cli.owned import owned
 from wherry.cli.programs import Programs
 from wherry.config import assemble
 from wherry.errors import MissingBinary, PortInUse, StartError
-from wherry.serve import Address, bound
+from wherry.serve import Address, bound, reserved
 from xds.workload import from_record, record_body
 
 pytestmark = pytest.mark.e2e

@@ -135,6 +135,29 @@ def test_an_access_rule_that_would_stand_for_nothing_is_refused(policy, said):
     assert line.partition(": ")[2] == said
 
 
+def test_documents_that_stay_are_not_read_again_and_know_their_new_lines():
+    first = assemble({Path("a.yaml"): GOOD})
+    again = assemble({Path("b.yaml"): "# moved\n---\nservices: {more: {}}\n---\n" + GOOD})
+    assert again.http_routes["split"] is first.http_routes["split"]
+    assert str(first.origin("HTTPRoute", "split")) == "a.yaml:8"
+    assert str(again.origin("HTTPRoute", "split")) == "b.yaml:12"
+    assert set(again.services) == {*first.services, "more"}
+
+
+@pytest.mark.parametrize("first", ["", "---\n", "# a\n--- # b\n", "%YAML 1.1\n---\n", "\ufeff"])
+@pytest.mark.parametrize("last", ["", "\n---\n", "\n...\n", "\n---\n---\n# end"])
+def test_documents_are_found_however_they_are_marked(first, last):
+    text = first + GOOD.replace("- backendRefs", "- name: x\n    backendRefs") + last
+    world = assemble({Path("a.yaml"): text})
+    lines = text.splitlines()
+    origin = world.origin("HTTPRoute", "split")
+    assert lines[origin.line - 1].startswith("apiVersion")
+    with pytest.raises(ConfigError) as caught:
+        assemble({Path("a.yaml"): text.replace("weight: 10", "weight: ten")})
+    [problem] = caught.value.problems
+    assert "weight: 10" in lines[problem.line - 1]
+
+
 def test_a_path_that_the_system_refuses_is_said_as_any_other():
     with pytest.raises(ConfigError, match="File name too long, expected a YAML file or a folder"):
         load(Path("a" * 300))

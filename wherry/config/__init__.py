@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from wherry.config.document import Document, documents
-from wherry.config.read import resources
+from wherry.config.document import Document
+from wherry.config.memory import Memory, Written
 from wherry.config.references import dangling
 from wherry.errors import ConfigError, Problem
 from wherry.model.resource import Resource
@@ -13,6 +13,8 @@ from wherry.model.world import FIELD, Origin, World
 SUFFIXES = frozenset({".yaml", ".yml"})
 MAX_FILES = 10_000
 """Most files that one World is read from."""
+
+_memory = Memory()
 
 
 def files(source: Path) -> list[Path]:
@@ -50,20 +52,12 @@ def load(source: Path) -> World:
 
 
 def assemble(texts: Mapping[Path, str]) -> World:
-    """Make a `World` of file contents by path; see `load`."""
-    problems: list[Problem] = []
-    read: list[tuple[Resource, Document, Path]] = []
-    for path, text in texts.items():
-        try:
-            found = documents(str(path), text)
-        except ConfigError as error:
-            problems += error.problems
-            continue
-        for document in found:
-            try:
-                read += [(r, document, path.absolute().parent) for r in resources(document)]
-            except ConfigError as error:
-                problems += error.problems
+    """Make a `World` of file contents by path; see `load`.
+
+    Documents that the call before has read already are not read again: their resources are the
+    very same objects.
+    """
+    read, problems = _memory.read(texts)
     problems += _twice(read)
     if problems:
         raise ConfigError(problems)
@@ -84,7 +78,7 @@ def _text(path: Path) -> str:
         raise ConfigError([Problem(str(path), 1, str(error.strerror), "a readable file")]) from None
 
 
-def _twice(read: list[tuple[Resource, Document, Path]]) -> list[Problem]:
+def _twice(read: list[Written]) -> list[Problem]:
     first: dict[tuple[str, str], Document] = {}
     problems = []
     for resource, document, _ in read:
@@ -100,7 +94,7 @@ def _twice(read: list[tuple[Resource, Document, Path]]) -> list[Problem]:
     return problems
 
 
-def _world(read: list[tuple[Resource, Document, Path]]) -> World:
+def _world(read: list[Written]) -> World:
     by_field: dict[str, dict[str, Resource]] = {name: {} for name in FIELD.values()}
     origins = {}
     for resource, document, folder in read:

@@ -1,8 +1,11 @@
 """YAML text to plain data that remembers its lines."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import NoReturn
 
 import yaml
@@ -20,6 +23,9 @@ MAX_DEPTH = 64
 
 Path = tuple[str | int, ...]
 
+_MARKER = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^%", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -27,49 +33,97 @@ class Document:
 
     Attributes:
         file: Path as the user named it.
-        data: Mappings, lists and scalars.
-        lines: Line of each value by its path; of a mapping's field, the line of its name.
+        line: Its first line.
+        text: What it was read from, alone or with others.
+        place: Which document of that text it is, from 0.
+        before: Lines of the file before that text.
     """
 
     file: str
-    data: object
-    lines: Mapping[Path, int]
+    line: int
+    text: str
+    place: int
+    before: int
 
     @property
-    def line(self) -> int:
-        """The document's first line."""
-        return self.lines[()]
+    def data(self) -> object:
+        """Mappings, lists and scalars."""
+        return _composed(self.text)[self.place].data
 
     def line_of(self, path: Sequence[str | int]) -> int:
         """Return the line of ``path``, or of the nearest value around it."""
+        lines = _composed(self.text)[self.place].lines
         known: Path = ()
         for part in path:
-            if (*known, part) in self.lines:
+            if (*known, part) in lines:
                 known = (*known, part)
-        return self.lines[known]
+        return self.before + lines[known]
+
+    def moved(self, file: str, before: int) -> "Document":
+        """Return the same document in another place."""
+        return Document(file, self.line - self.before + before, self.text, self.place, before)
 
     def problem(self, path: Sequence[str | int], found: str, expected: str) -> Problem:
         """Return a `Problem` at ``path``."""
         return Problem(self.file, self.line_of(path), found, expected)
 
 
-def documents(file: str, text: str) -> list[Document]:
-    """Read every document of ``text``; an empty one is skipped.
+def pieces(file: str, text: str) -> list[tuple[str, int]]:
+    """Cut a file where documents begin; return each piece and how many lines are before it.
+
+    No text inside a document may begin a line with the marker. A file with directives, which
+    belong to the document after them, is one piece.
 
     Raises:
-        ConfigError: The text is too large, no YAML, or names a field twice.
+        ConfigError: The file is too large.
+
+    Source: https://yaml.org/spec/1.2.2/#rule-c-forbidden
     """
     if len(text) > MAX_FILE:
         raise ConfigError([Problem(file, 1, f"{len(text)} bytes", f"at most {MAX_FILE}")])
+    if _DIRECTIVE.search(text):
+        return [(text, 0)]
+    cuts = [0, *(found.start() for found in _MARKER.finditer(text)), len(text)]
+    cut, lines = [], 0
+    for start, end in pairwise(cuts):
+        piece = text[start:end]
+        cut.append((piece, lines))
+        lines += piece.count("\n")
+    return cut
+
+
+def documents(text: str) -> list[Document]:
+    """Read every document of ``text``; an empty one is skipped.
+
+    Raises:
+        ConfigError: The text is no YAML, or names a field twice. It names no file.
+    """
+    return [
+        Document("", read.lines[()], text, place, 0)
+        for place, read in enumerate(_composed(text))
+        if read.data is not None
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A document's values, and the line of each by its path (of a field, that of its name)."""
+
+    data: object
+    lines: Mapping[Path, int]
+
+
+@lru_cache(maxsize=4)
+def _composed(text: str) -> tuple[_Read, ...]:
     try:
-        _shallow(file, text)
+        _shallow(text)
         nodes = [n for n in yaml.compose_all(text, Loader=yaml.CSafeLoader) if n is not None]
     except yaml.YAMLError as error:
-        raise ConfigError([_syntax(file, error)]) from None
-    return [read for node in nodes if (read := _read(file, node)).data is not None]
+        raise ConfigError([_syntax(error)]) from None
+    return tuple(map(_read, nodes))
 
 
-def _shallow(file: str, text: str) -> None:
+def _shallow(text: str) -> None:
     """Refuse text that nests deeper than the composer's own recursion would survive."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
@@ -80,25 +134,24 @@ def _shallow(file: str, text: str) -> None:
         if depth > MAX_DEPTH:
             line = event.start_mark.line + 1 if event.start_mark else 1
             found = f"values nested deeper than {MAX_DEPTH}"
-            raise ConfigError([Problem(file, line, found, "a flatter file")])
+            raise ConfigError([Problem("", line, found, "a flatter file")])
 
 
-def _syntax(file: str, error: yaml.YAMLError) -> Problem:
+def _syntax(error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line = mark.line + 1 if mark else 1
     what = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return Problem(file, line, f"no YAML ({what})", "well-formed YAML")
+    return Problem("", line, f"no YAML ({what})", "well-formed YAML")
 
 
-def _read(file: str, node: yaml.Node) -> Document:
-    reader = _Reader(file)
-    return Document(file, reader.value(node, ()), reader.lines)
+def _read(node: yaml.Node) -> _Read:
+    reader = _Reader()
+    return _Read(reader.value(node, ()), reader.lines)
 
 
 class _Reader:
-    def __init__(self, file: str) -> None:
+    def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
-        self._file = file
         self._constructor = yaml.constructor.SafeConstructor()
         self._count = 0
 
@@ -132,7 +185,7 @@ class _Reader:
             yield name, self.value(value, (*path, name))
 
     def _refuse(self, node: yaml.Node, found: str, expected: str) -> NoReturn:
-        raise ConfigError([Problem(self._file, node.start_mark.line + 1, found, expected)])
+        raise ConfigError([Problem("", node.start_mark.line + 1, found, expected)])
 
 
 def one_of(names: Sequence[str], given: str) -> str:

@@ -10,6 +10,7 @@ from wherry.config.document import Document, one_of
 from wherry.errors import ConfigError, Problem
 from wherry.model.resource import Resource, Strict, is_name
 from wherry.model.service import ShortForm, ShortService, ShortVersion
+from wherry.model.sidecar import EVERY_HOST, HERE, NOWHERE
 from wherry.model.world import FIELD
 
 KINDS: Mapping[str, type[Resource]] = {kind.__name__: kind for kind in FIELD}
@@ -163,8 +164,12 @@ def _desugared(short: ShortForm) -> Iterator[Resource]:
             yield _service(f"{name}-{version}", service.service_port, labels)
             if form.run is not None:
                 yield _workload(name, version, form)
+            if form.calls is not None:
+                yield _sidecar(f"{name}-{version}", labels, form.calls)
         if service.run is not None:
             yield _workload(name, "v1", service)
+        if service.calls is not None:
+            yield _sidecar(name, {APP: name}, service.calls)
 
 
 def _service(name: str, port: int, selector: Mapping[str, str]) -> Resource:
@@ -174,6 +179,21 @@ def _service(name: str, port: int, selector: Mapping[str, str]) -> Resource:
             "kind": "Service",
             "metadata": {"name": name},
             "spec": {"selector": dict(selector), "ports": [{"port": port}]},
+        }
+    )
+
+
+def _sidecar(name: str, labels: Mapping[str, str], calls: Sequence[str]) -> Resource:
+    hosts = [f"{HERE}/{service}" for service in calls] or [f"{NOWHERE}/{EVERY_HOST}"]
+    return KINDS["Sidecar"].model_validate(
+        {
+            "api_version": "networking.istio.io/v1",
+            "kind": "Sidecar",
+            "metadata": {"name": name},
+            "spec": {
+                "workload_selector": {"labels": dict(labels)},
+                "egress": [{"hosts": hosts}],
+            },
         }
     )
 

@@ -11,6 +11,7 @@ from wherry.model.product import ApiProduct, Consumer
 from wherry.model.resource import Resource
 from wherry.model.route import Gateway, HTTPRoute
 from wherry.model.service import Service, Workload
+from wherry.model.sidecar import EVERY_HOST, Sidecar, service_of
 from wherry.model.world import World
 
 Place = tuple[str | int, ...]
@@ -28,7 +29,36 @@ def dangling(
     for resource in world.resources():
         document, folder = written[type(resource).__name__, resource.name]
         for path, found, expected in _wrong(resource, world, folder):
-            yield document.problem(path, found, expected)
+            yield document.problem(_written(resource, path, document), found, expected)
+    for sidecar, found in _rivals(world):
+        document, _ = written["Sidecar", sidecar.name]
+        path = _written(sidecar, ("spec", "workloadSelector"), document)
+        yield document.problem(path, found, "one sidecar for the same labels")
+
+
+def _rivals(world: World) -> Iterator[tuple[Sidecar, str]]:
+    """Yield sidecars for the labels of an earlier one: it would be open which of them decides."""
+    first: dict[frozenset[tuple[str, str]], Sidecar] = {}
+    for sidecar in sorted(world.sidecars.values(), key=lambda s: s.name):
+        labels = frozenset(sidecar.spec.workload_selector.labels.items())
+        if (other := first.setdefault(labels, sidecar)) is not sidecar:
+            whom = "the same workloads as" if labels else "all workloads, as"
+            yield sidecar, f"sidecar {sidecar.name!r} for {whom} {other.name!r}"
+
+
+def _written(resource: Resource, path: Place, document: Document) -> Place:
+    """Return where ``path`` was written, if it was in the short form."""
+    if not isinstance(resource, Sidecar) or "services" not in _fields(document):
+        return path
+    labels = resource.spec.workload_selector.labels
+    place: Place = ("services", labels["app"])
+    if "version" in labels:
+        place = (*place, "versions", labels["version"])
+    return (*place, "calls", path[-1])
+
+
+def _fields(document: Document) -> Mapping[str, object]:
+    return document.data if isinstance(document.data, dict) else {}
 
 
 def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Place, str, str]]:
@@ -42,13 +72,16 @@ def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Pla
         case CheckPolicy():
             yield from _checked(resource, world)
         case AuthorizationPolicy():
-            yield from _selector(resource, world)
+            labels, place = resource.spec.selector.match_labels, ("selector", "matchLabels")
+            yield from _selector(labels, world, "spec", *place)
+        case Sidecar():
+            yield from _sidecar(resource, world)
         case ApiProduct():
             yield from _product(resource, world)
         case Consumer():
             yield from _consumer(resource, world)
         case Function():
-            yield from _function(resource, folder)
+            yield from _function(resource, world, folder)
         case _:
             return
 
@@ -125,19 +158,34 @@ def _apps(world: World) -> Mapping[str, Service]:
     return {s.spec.selector["app"]: s for s in services if "app" in s.spec.selector}
 
 
-def _function(function: Function, folder: Path) -> Iterator[tuple[Place, str, str]]:
+def _function(function: Function, world: World, folder: Path) -> Iterator[tuple[Place, str, str]]:
+    for i, name in enumerate(function.spec.calls or ()):
+        yield from _missing("service", name, world.services, "spec", "calls", i)
     if not (folder / function.spec.code).is_dir():
         yield ("spec", "code"), f"no folder {function.spec.code!r}", "a folder of code"
 
 
-def _selector(policy: AuthorizationPolicy, world: World) -> Iterator[tuple[Place, str, str]]:
+def _selector(
+    labels: Mapping[str, str], world: World, *place: str
+) -> Iterator[tuple[Place, str, str]]:
     """A label that no sidecar has would select none, and the rules would stand for nothing."""
-    for label, value in policy.spec.selector.match_labels.items():
-        path = ("spec", "selector", "matchLabels", label)
+    for label, value in labels.items():
+        path = (*place, label)
         if label == "app":
             yield from _missing("service", value, _apps(world), *path)
         elif label != "version":
             yield path, f"label {label!r}, which no program has", "'app' or 'version'"
+
+
+def _sidecar(sidecar: Sidecar, world: World) -> Iterator[tuple[Place, str, str]]:
+    labels = sidecar.spec.workload_selector.labels
+    yield from _selector(labels, world, "spec", "workloadSelector", "labels")
+    for i, egress in enumerate(sidecar.spec.egress):
+        for j, host in enumerate(egress.hosts):
+            name = service_of(host, world.services)
+            if name not in {None, EVERY_HOST}:
+                path = ("spec", "egress", i, "hosts", j)
+                yield from _missing("service", name, world.services, *path)
 
 
 def _product(product: ApiProduct, world: World) -> Iterator[tuple[Place, str, str]]:

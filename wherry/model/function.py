@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from wherry.model.resource import Duration, Metadata, Resource, Strict
+from wherry.model.resource import Duration, Metadata, Name, Resource, Strict
 
 
 class FunctionSpec(Strict):
@@ -14,6 +14,7 @@ class FunctionSpec(Strict):
         code: Folder of the handler, relative to the file.
         memory_mib: Memory of the microVM in MiB.
         timeout: Longest an invocation may run; at most 15 minutes.
+        calls: Services that it may call; None allows all of them.
     """
 
     code: str = Field(min_length=1)
@@ -22,6 +23,7 @@ class FunctionSpec(Strict):
     memory_mib: int = Field(default=128, ge=128, le=10240)
     timeout: Duration = "3s"
     environment: dict[str, str] = {}
+    calls: list[Name] | None = Field(default=None, max_length=1024)
 
 
 class FunctionMetadata(Metadata):

@@ -79,11 +79,13 @@ class ShortVersion(Strict):
         run: Program and arguments; left out when the program is started elsewhere.
         port: See `WorkloadSpec.port`.
         environment: See `WorkloadSpec.environment`.
+        calls: Services that it may call; None says nothing of it, an empty list allows none.
     """
 
     run: list[str] | None = None
     port: int = Field(default=0, ge=0, le=65535)
     environment: dict[str, str] = {}
+    calls: list[Name] | None = Field(default=None, max_length=1024)
 
 
 class ShortService(ShortVersion):
@@ -91,7 +93,8 @@ class ShortService(ShortVersion):
 
     Attributes:
         service_port: What clients write behind the host name.
-        versions: By version label; each also becomes a service ``NAME-VERSION`` for routes.
+        versions: By version label; each also becomes a service ``NAME-VERSION`` for routes. One
+            without ``calls`` of its own has those of the service.
     """
 
     service_port: Port = 80
@@ -101,7 +104,8 @@ class ShortService(ShortVersion):
 class ShortForm(Strict):
     """A document without ``kind``: services by name.
 
-    It stands for one `Service` a name, one a version, and a `Workload` for each ``run``.
+    It stands for one `Service` a name, one a version, a `Workload` for each ``run`` and a
+    `Sidecar` for each ``calls``.
     """
 
     services: dict[Name, ShortService]

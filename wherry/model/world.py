@@ -11,6 +11,7 @@ from wherry.model.product import ApiProduct, Consumer, Plan
 from wherry.model.resource import Resource
 from wherry.model.route import Gateway, HTTPRoute
 from wherry.model.service import Service, Workload
+from wherry.model.sidecar import Sidecar
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class World:
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     gateways: Mapping[str, Gateway] = field(default_factory=dict)
     http_routes: Mapping[str, HTTPRoute] = field(default_factory=dict)
+    sidecars: Mapping[str, Sidecar] = field(default_factory=dict)
     authorization_policies: Mapping[str, AuthorizationPolicy] = field(default_factory=dict)
     check_policies: Mapping[str, CheckPolicy] = field(default_factory=dict)
     functions: Mapping[str, Function] = field(default_factory=dict)
@@ -73,6 +75,7 @@ FIELD: Mapping[type[Resource], str] = MappingProxyType(
         Workload: "workloads",
         Gateway: "gateways",
         HTTPRoute: "http_routes",
+        Sidecar: "sidecars",
         AuthorizationPolicy: "authorization_policies",
         CheckPolicy: "check_policies",
         Function: "functions",

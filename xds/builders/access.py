@@ -5,6 +5,7 @@ Source: https://istio.io/latest/docs/reference/config/security/authorization-pol
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from envoy_data_plane.envoy.config.rbac.v3 import (
@@ -27,7 +28,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from wherry.model.access import AuthorizationPolicy, AuthorizationRule, Condition, Operation
 from wherry.model.world import World
-from xds.builders.messages import by_pattern, by_regex, packed
+from xds.builders.messages import Source, by_pattern, by_regex, packed
 
 DENY = "envoy.filters.http.rbac.deny"
 ALLOW = "envoy.filters.http.rbac.allow"
@@ -35,26 +36,58 @@ CHECK = "envoy.filters.http.ext_authz"
 """Names of the filters that a route's settings address."""
 
 
-def filters(world: World, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of the access filters for a workload with these labels.
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What rules one workload.
+
+    Attributes:
+        service: Its ``app`` label.
+        policies: The policies that select it, by name.
+        checks: Names of the check policies for its service.
+    """
+
+    service: str
+    policies: tuple[AuthorizationPolicy, ...]
+    checks: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.service, *(policy.name for policy in self.policies), *self.checks))
+
+    @property
+    def sources(self) -> frozenset[Source]:
+        """Kind and name of all of them."""
+        return frozenset(
+            [("AuthorizationPolicy", policy.name) for policy in self.policies]
+            + [("CheckPolicy", name) for name in self.checks]
+        )
+
+
+def bound(world: World, labels: Mapping[str, str]) -> Bound:
+    """Return what rules a workload with these labels."""
+    service = labels.get("app", "")
+    selecting = [
+        policy
+        for policy in world.authorization_policies.values()
+        if policy.spec.selector.match_labels.items() <= labels.items()
+    ]
+    checks = (c.name for c in world.check_policies.values() if service in c.spec.services)
+    return Bound(service, tuple(sorted(selecting, key=lambda p: p.name)), tuple(sorted(checks)))
+
+
+def filters(rules: Bound) -> dict[str, Any]:
+    """Return the settings of the access filters by filter name.
 
     A filter that has no entry here lets everything pass.
     """
     settings: dict[str, Any] = {}
-    selecting = [
-        policy
-        for policy in sorted(world.authorization_policies.values(), key=lambda p: p.name)
-        if policy.spec.selector.match_labels.items() <= labels.items()
-    ]
-    denying = [p for p in selecting if p.spec.action == "DENY"]
-    allowing = [p for p in selecting if p.spec.action == "ALLOW"]
+    denying = [p for p in rules.policies if p.spec.action == "DENY"]
+    allowing = [p for p in rules.policies if p.spec.action == "ALLOW"]
     if any(policy.spec.rules for policy in denying):
         settings[DENY] = _rbac(RbacAction.DENY, denying)
     if allowing:
         settings[ALLOW] = _rbac(RbacAction.ALLOW, allowing)
-    service = labels.get("app", "")
-    if any(service in policy.spec.services for policy in world.check_policies.values()):
-        check = CheckSettings(context_extensions={"service": service})
+    if rules.checks:
+        check = CheckSettings(context_extensions={"service": rules.service})
         settings[CHECK] = packed(ExtAuthzPerRoute(check_settings=check))
     return settings
 

@@ -1,6 +1,7 @@
 """Services to clusters, and the workloads behind them to endpoints."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
@@ -11,10 +12,12 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     OutlierDetection,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
     Http2ProtocolOptions,
     KeepaliveSettings,
     Locality,
     Metadata,
+    SocketAddress,
 )
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
@@ -29,7 +32,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.google.protobuf import Any, Struct, Value
 
 from wherry.model.service import Service
-from xds.builders.messages import METADATA, from_ads, packed, seconds, socket_address
+from xds.builders.messages import METADATA, assembled, from_ads, packed, seconds, socket_address
 from xds.encode import encode
 from xds.resource import CLUSTER, ENDPOINT, Resource
 from xds.workload import Workload
@@ -44,6 +47,16 @@ MAX_REQUESTS = 10_000
 def service_cluster(service: Service) -> Resource:
     """Return the cluster of ``service``; its endpoints come by EDS."""
     name = service.name
+    body = assembled(
+        Cluster, name=name, metadata=_known(service=service.spec.selector.get("app", name))
+    )
+    refs = frozenset({(ENDPOINT, name)})
+    return Resource(CLUSTER, name, body + _manners(), refs, sources=_made_from(name))
+
+
+@cache
+def _manners() -> bytes:
+    """Return what all clusters of services have in common."""
     limits = CircuitBreakersThresholds(
         max_connections=MAX_REQUESTS,
         max_pending_requests=MAX_REQUESTS,
@@ -51,11 +64,9 @@ def service_cluster(service: Service) -> Resource:
         max_retries=100,
     )
     message = Cluster(
-        name=name,
         type=ClusterDiscoveryType.EDS,
         eds_cluster_config=ClusterEdsClusterConfig(eds_config=from_ads()),
         connect_timeout=seconds(CONNECT_TIMEOUT),
-        metadata=_known(service=service.spec.selector.get("app", name)),
         circuit_breakers=CircuitBreakers(thresholds=[limits]),
         outlier_detection=OutlierDetection(
             consecutive_5xx=0,
@@ -71,7 +82,7 @@ def service_cluster(service: Service) -> Resource:
             max_ejection_percent=100,
         ),
     )
-    return Resource(CLUSTER, name, encode(message), frozenset({(ENDPOINT, name)}))
+    return encode(message)
 
 
 def platform_cluster(name: str, host: str, port: int) -> Resource:
@@ -107,29 +118,35 @@ def _static(name: str, host: str, port: int, options: Mapping[str, Any]) -> Reso
     return Resource(CLUSTER, name, encode(message))
 
 
-def selected(service: Service, workloads: Iterable[Workload]) -> tuple[Workload, ...]:
-    """Return the workloads that ``service`` selects, in the order of their ids."""
-    wanted = service.spec.selector.items()
-    return tuple(sorted((w for w in workloads if wanted <= w.labels.items()), key=lambda w: w.id))
-
-
 def service_endpoints(name: str, workloads: Iterable[Workload]) -> Resource:
     """Return the endpoints of cluster ``name``; none at all is a valid answer."""
-    endpoints = [_endpoint(workload) for workload in workloads]
-    locality = LocalityLbEndpoints(
-        locality=Locality(region="local"), load_balancing_weight=1, lb_endpoints=endpoints
+    endpoints = [_endpoint(w.address, w.port, w.service, w.version) for w in workloads]
+    body = assembled(ClusterLoadAssignment, cluster_name=name)
+    if endpoints:
+        locality = assembled(LocalityLbEndpoints, lb_endpoints=endpoints) + _nearby()
+        body += assembled(ClusterLoadAssignment, endpoints=locality)
+    return Resource(ENDPOINT, name, body, sources=_made_from(name))
+
+
+@cache
+def _nearby() -> bytes:
+    return encode(LocalityLbEndpoints(locality=Locality(region="local"), load_balancing_weight=1))
+
+
+@lru_cache(maxsize=1 << 16)
+def _endpoint(address: str, port: int, service: str, version: str) -> bytes:
+    where = encode(SocketAddress(address=address, port_value=port))
+    endpoint = assembled(Endpoint, address=assembled(Address, socket_address=where))
+    return assembled(
+        LbEndpoint, endpoint=endpoint, metadata=_known(service=service, version=version)
     )
-    message = ClusterLoadAssignment(cluster_name=name, endpoints=[locality] if endpoints else [])
-    return Resource(ENDPOINT, name, encode(message))
 
 
-def _endpoint(workload: Workload) -> LbEndpoint:
-    return LbEndpoint(
-        endpoint=Endpoint(address=socket_address(workload.address, workload.port)),
-        metadata=_known(service=workload.service, version=workload.version),
-    )
-
-
-def _known(**values: str) -> Metadata:
+@lru_cache(maxsize=1 << 12)
+def _known(**values: str) -> bytes:
     fields = {key: Value(string_value=value) for key, value in values.items()}
-    return Metadata(filter_metadata={METADATA: Struct(fields=fields)})
+    return encode(Metadata(filter_metadata={METADATA: Struct(fields=fields)}))
+
+
+def _made_from(service: str) -> frozenset[tuple[str, str]]:
+    return frozenset({("Service", service)})

@@ -6,6 +6,7 @@ that a listener stays byte-identical, and its connections stay open, while traff
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLog,
@@ -64,10 +65,12 @@ from xds.builders.messages import (
     SOURCE_VERSION_HEADER,
     UNREACHED,
     UNSERVED_HEADER,
+    assembled,
     from_ads,
     grpc_service,
     packed,
     seconds,
+    wrapped,
 )
 from xds.encode import encode
 from xds.resource import CLUSTER, LISTENER, ROUTE, Resource
@@ -108,29 +111,29 @@ def calls(name: str, address: Address, routes: str, member: Member, *, edge: boo
         _literal("reporter", "source"),
         _literal("source", member.service),
         _literal("source_version", member.version),
-        CustomTag(tag="destination", value=f"%METADATA(CLUSTER:{METADATA}:service)%"),
+        assembled(CustomTag, tag="destination", value=f"%METADATA(CLUSTER:{METADATA}:service)%"),
         _of_host("destination_version", "version"),
     ]
-    mutation = HeaderMutation(
-        mutations=[
-            _overwriting(SOURCE_HEADER, member.service),
-            _overwriting(SOURCE_VERSION_HEADER, member.version),
-        ]
-    )
-    manager = _manager(
-        name,
-        routes,
-        tags,
-        [_router()],
-        escaped=_ESCAPED.REJECT_REQUEST if edge else _ESCAPED.KEEP_UNCHANGED,
-    )
-    manager.use_remote_address = edge
-    manager.early_header_mutation_extensions = [
-        TypedExtensionConfig(
-            name="envoy.http.early_header_mutation.header_mutation", typed_config=packed(mutation)
-        )
+    mutations = [
+        _overwriting(SOURCE_HEADER, member.service),
+        _overwriting(SOURCE_VERSION_HEADER, member.version),
     ]
+    early = assembled(
+        TypedExtensionConfig,
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=wrapped(HeaderMutation, assembled(HeaderMutation, mutations=mutations)),
+    )
+    manager = assembled(HttpConnectionManager, early_header_mutation_extensions=early)
+    manager += _manager(name, routes, tags) + _calling(edge=edge)
     return _listener(name, address, manager, routes, [TELEMETRY])
+
+
+@cache
+def _calling(*, edge: bool) -> bytes:
+    escaped = _ESCAPED.REJECT_REQUEST if edge else _ESCAPED.KEEP_UNCHANGED
+    manager = _manners([_router()], escaped=escaped)
+    manager.use_remote_address = edge
+    return encode(manager)
 
 
 def serves(name: str, address: Address, routes: str, member: Member) -> Resource:
@@ -145,6 +148,12 @@ def serves(name: str, address: Address, routes: str, member: Member) -> Resource
         _literal("destination", member.service),
         _literal("destination_version", member.version),
     ]
+    manager = _manager(name, routes, tags) + _serving()
+    return _listener(name, address, manager, routes, [TELEMETRY, POLICY])
+
+
+@cache
+def _serving() -> bytes:
     check = ExtAuthz(
         grpc_service=grpc_service(POLICY, timeout=CHECK_TIMEOUT),
         transport_api_version=ApiVersion.V3,
@@ -158,11 +167,11 @@ def serves(name: str, address: Address, routes: str, member: Member) -> Resource
         HttpFilter(name=CHECK, typed_config=packed(check), disabled=True),
         _router(),
     ]
-    manager = _manager(name, routes, tags, filters, escaped=_ESCAPED.REJECT_REQUEST)
+    manager = _manners(filters, escaped=_ESCAPED.REJECT_REQUEST)
     manager.local_reply_config = LocalReplyConfig(
         mappers=[_saying(UNREACHED, "UF"), _saying(CUT, "UC")]
     )
-    return _listener(name, address, manager, routes, [TELEMETRY, POLICY])
+    return encode(manager)
 
 
 def _saying(why: str, flag: str) -> ResponseMapper:
@@ -174,19 +183,25 @@ def _saying(why: str, flag: str) -> ResponseMapper:
     )
 
 
-def _manager(
-    name: str,
-    routes: str,
-    tags: Sequence[CustomTag],
-    filters: Sequence[HttpFilter],
-    *,
-    escaped: _ESCAPED,
-) -> HttpConnectionManager:
-    return HttpConnectionManager(
+def _manager(name: str, routes: str, tags: Sequence[bytes]) -> bytes:
+    """Return what the connection managers of two listeners do not have in common."""
+    source = assembled(Rds, config_source=_over_ads(), route_config_name=routes)
+    return assembled(
+        HttpConnectionManager,
         stat_prefix=name.replace("/", "_"),
-        rds=Rds(config_source=from_ads(), route_config_name=routes),
+        rds=source,
+        access_log=_access_log(name, tags),
+    )
+
+
+@cache
+def _over_ads() -> bytes:
+    return encode(from_ads())
+
+
+def _manners(filters: Sequence[HttpFilter], *, escaped: _ESCAPED) -> HttpConnectionManager:
+    return HttpConnectionManager(
         http_filters=list(filters),
-        access_log=[_access_log(name, tags)],
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action=escaped,
@@ -202,58 +217,76 @@ def _manager(
 
 
 def _listener(
-    name: str,
-    address: Address,
-    manager: HttpConnectionManager,
-    routes: str,
-    clusters: Sequence[str],
+    name: str, address: Address, manager: bytes, routes: str, clusters: Sequence[str]
 ) -> Resource:
-    network = Filter(
-        name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
+    network = assembled(
+        Filter,
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=wrapped(HttpConnectionManager, manager),
     )
-    message = Listener(
-        name=name,
-        address=address,
-        filter_chains=[FilterChain(filters=[network])],
-        per_connection_buffer_limit_bytes=1 << 18,
-    )
+    chain = assembled(FilterChain, filters=network)
+    body = assembled(Listener, name=name, address=encode(address), filter_chains=chain)
     refs = frozenset({(ROUTE, routes), *((CLUSTER, cluster) for cluster in clusters)})
-    return Resource(LISTENER, name, encode(message), refs)
+    return Resource(LISTENER, name, body + _bounds(), refs)
 
 
-def _overwriting(header: str, value: str) -> Mutation:
-    pair = HeaderValue(key=header, value=value)
-    return Mutation(append=HeaderValueOption(header=pair, append_action=_OVERWRITE))
+@cache
+def _bounds() -> bytes:
+    return encode(Listener(per_connection_buffer_limit_bytes=1 << 18))
+
+
+def _overwriting(header: str, value: str) -> bytes:
+    pair = assembled(HeaderValueOption, header=assembled(HeaderValue, key=header, value=value))
+    return assembled(Mutation, append=pair + _overwrite())
+
+
+@cache
+def _overwrite() -> bytes:
+    return encode(HeaderValueOption(append_action=_OVERWRITE))
 
 
 def _router() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.router", typed_config=packed(Router()))
 
 
-def _access_log(name: str, tags: Sequence[CustomTag]) -> AccessLog:
-    common = CommonGrpcAccessLogConfig(
-        log_name=name,
-        grpc_service=grpc_service(TELEMETRY, timeout=0),
-        transport_api_version=ApiVersion.V3,
-        buffer_flush_interval=seconds(FLUSH),
-        custom_tags=list(tags),
+def _access_log(name: str, tags: Sequence[bytes]) -> bytes:
+    common = assembled(CommonGrpcAccessLogConfig, log_name=name, custom_tags=tags) + _reporting()
+    config = assembled(
+        HttpGrpcAccessLogConfig,
+        common_config=common,
+        additional_request_headers_to_log="content-type",
     )
-    config = HttpGrpcAccessLogConfig(
-        common_config=common, additional_request_headers_to_log=["content-type"]
+    return assembled(
+        AccessLog,
+        name="envoy.access_loggers.http_grpc",
+        typed_config=wrapped(HttpGrpcAccessLogConfig, config),
     )
-    return AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(config))
 
 
-def _literal(tag: str, value: str) -> CustomTag:
-    return CustomTag(tag=tag, literal=CustomTagLiteral(value=value))
+@cache
+def _reporting() -> bytes:
+    return encode(
+        CommonGrpcAccessLogConfig(
+            grpc_service=grpc_service(TELEMETRY, timeout=0),
+            transport_api_version=ApiVersion.V3,
+            buffer_flush_interval=seconds(FLUSH),
+        )
+    )
 
 
-def _of_request(tag: str, header: str) -> CustomTag:
-    return CustomTag(tag=tag, request_header=CustomTagHeader(name=header, default_value="unknown"))
+def _literal(tag: str, value: str) -> bytes:
+    return assembled(CustomTag, tag=tag, literal=assembled(CustomTagLiteral, value=value))
 
 
-def _of_host(tag: str, key: str) -> CustomTag:
+@cache
+def _of_request(tag: str, header: str) -> bytes:
+    source = CustomTagHeader(name=header, default_value="unknown")
+    return encode(CustomTag(tag=tag, request_header=source))
+
+
+@cache
+def _of_host(tag: str, key: str) -> bytes:
     path = MetadataKey(key=METADATA, path=[MetadataKeyPathSegment(key=key)])
     host = MetadataKind(host=MetadataKindHost())
     metadata = CustomTagMetadata(kind=host, metadata_key=path, default_value="unknown")
-    return CustomTag(tag=tag, metadata=metadata)
+    return encode(CustomTag(tag=tag, metadata=metadata))

@@ -1,6 +1,8 @@
 """The few Envoy messages that every builder writes."""
 
 import datetime as dt
+from collections.abc import Iterable
+from functools import cache
 
 import betterproto2
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -17,7 +19,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.message_pool import default_message_pool
 
-from xds.encode import encode
+from xds.encode import delimited, described, encode
 
 SOURCE_HEADER = "x-wherry-source"
 SOURCE_VERSION_HEADER = "x-wherry-source-version"
@@ -29,6 +31,43 @@ UNREACHED, CUT = "unreached", "cut"
 
 METADATA = "wherry"
 """Filter metadata of an endpoint that holds ``service`` and ``version``."""
+
+Source = tuple[str, str]
+"""Kind and name of a resource of the World."""
+
+
+def assembled(cls: type[betterproto2.Message], **parts: str | bytes | Iterable[bytes]) -> bytes:
+    """Return the encoding of a message whose parts are encoded already.
+
+    Parts of one message may be joined: fields may come in any order and a repeated field in pieces.
+
+    Args:
+        cls: The message's class.
+        parts: By field: text, an encoded message, or several for a repeated field.
+    """
+    out = []
+    for name, part in parts.items():
+        number = _numbers(cls)[name]
+        match part:
+            case str():
+                out.append(delimited(number, part.encode()))
+            case bytes():
+                out.append(delimited(number, part))
+            case _:
+                out += [delimited(number, each) for each in part]
+    return b"".join(out)
+
+
+@cache
+def _numbers(cls: type[betterproto2.Message]) -> dict[str, int]:
+    known = described(cls).meta_by_field_name.items()
+    carrying = {betterproto2.TYPE_STRING, betterproto2.TYPE_BYTES, betterproto2.TYPE_MESSAGE}
+    return {name: field.number for name, field in known if field.proto_type in carrying}
+
+
+def wrapped(cls: type[betterproto2.Message], body: bytes) -> bytes:
+    """Return the encoding of an Any that holds an encoded message of ``cls``."""
+    return assembled(Any, type_url=default_message_pool.type_to_url[cls], value=body)
 
 
 def packed(message: betterproto2.Message) -> Any:

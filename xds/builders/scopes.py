@@ -1,20 +1,12 @@
-"""What kinds of Envoy there are, and everything that each of them is told."""
+"""What kinds of clients there are, as their nodes say, and what is known beside the World."""
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import PurePosixPath
 
 from wherry.errors import WherryError
-from wherry.model.world import World
-from xds.builders import clusters, listeners, routes
-from xds.builders.access import filters
-from xds.builders.listeners import POLICY, TELEMETRY, Member
-from xds.builders.messages import pipe_address, socket_address
-from xds.resource import Resource
-from xds.snapshot import Snapshot
 from xds.workload import BadWorkload, Workload, checked_name
 
 LOOPBACK = "127.0.0.1"
@@ -22,9 +14,6 @@ MAX_SOCKET_PATH = 107
 """Most bytes in the path of a unix socket."""
 
 _WRITTEN_PORT = re.compile(r"[1-9][0-9]{0,4}").fullmatch
-
-GATEWAY_MEMBER = Member("gateway", "v1")
-"""Who the API gateway is in the mesh."""
 
 
 class UnknownNode(WherryError):
@@ -80,7 +69,18 @@ class EgressScope:
     folder: str
 
 
-Scope = SidecarScope | GatewayScope | EgressScope
+@dataclass(frozen=True, slots=True)
+class ProxylessScope:
+    """A gRPC client that speaks xDS itself and has no Envoy.
+
+    Attributes:
+        service: The service that its program is part of; empty for a client that is none.
+    """
+
+    service: str = ""
+
+
+Scope = SidecarScope | GatewayScope | EgressScope | ProxylessScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,10 @@ def scope_of(node: str, metadata: Mapping[str, object]) -> Scope:
             )
         case "egress":
             return EgressScope(read.folder("sockets"))
+        case "grpc":
+            return ProxylessScope(read.name("service", "service") if "service" in metadata else "")
         case role:
-            raise UnknownNode(node, f"role {role!r}", "sidecar, gateway or egress")
+            raise UnknownNode(node, f"role {role!r}", "sidecar, gateway, egress or grpc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,89 +177,6 @@ class _Metadata:
         return value
 
 
-def snapshot(scope: Scope, world: World, around: Surroundings) -> Snapshot:
-    """Return everything that an Envoy of ``scope`` is told."""
-    return Snapshot.of([*_shared(world, around), *_own(scope, world, around)])
-
-
 def socket_path(folder: str, function: str | None) -> str:
     """Return the egress socket of a function, or of the API gateway for None."""
     return f"{folder}/{'gateway' if function is None else f'fn-{function}'}.sock"
-
-
-def _shared(world: World, around: Surroundings) -> Iterator[Resource]:
-    yield from _of_world(_Same(world))
-    yield clusters.platform_cluster(TELEMETRY, *around.telemetry)
-    yield clusters.platform_cluster(POLICY, *around.policy)
-    for name, service in world.services.items():
-        yield _endpoints(name, clusters.selected(service, around.workloads))
-
-
-def _own(scope: Scope, world: World, around: Surroundings) -> Iterator[Resource]:
-    match scope:
-        case SidecarScope():
-            yield from _sidecar(scope, world)
-        case GatewayScope():
-            yield from _gateway(scope, world)
-        case EgressScope():
-            yield from _egress(scope, around.functions)
-
-
-def _sidecar(scope: SidecarScope, world: World) -> Iterator[Resource]:
-    member = Member(scope.service, scope.version)
-    app = f"app/{scope.app_port}"
-    name = f"inbound/{scope.service}/{scope.version}"
-    labels = {"app": scope.service, "version": scope.version}
-    yield clusters.app_cluster(app, scope.app_port)
-    yield routes.inbound(name, app, filters(world, labels))
-    inbound = socket_address(scope.address, scope.inbound_port)
-    yield listeners.serves("inbound", inbound, name, member)
-    outbound = socket_address(LOOPBACK, scope.outbound_port)
-    yield listeners.calls("outbound", outbound, routes.OUTBOUND, member, edge=False)
-
-
-def _gateway(scope: GatewayScope, world: World) -> Iterator[Resource]:
-    gateway = world.gateways.get(scope.name)
-    if gateway is None:
-        return
-    opened = dict(scope.ports)
-    member = Member(gateway.name, "v1")
-    for port in sorted({listener.port for listener in gateway.spec.listeners}):
-        yield routes.ingress(world, gateway, port)
-        address = socket_address(scope.address, opened.get(port, port))
-        name = routes.ingress_name(gateway.name, port)
-        yield listeners.calls(name, address, name, member, edge=True)
-
-
-def _egress(scope: EgressScope, functions: Iterable[str]) -> Iterator[Resource]:
-    members: list[tuple[str | None, Member]] = [(None, GATEWAY_MEMBER)]
-    members += [(name, Member(name, "$LATEST")) for name in sorted(functions)]
-    for function, member in members:
-        path = socket_path(scope.folder, function)
-        if len(path.encode()) <= MAX_SOCKET_PATH:
-            name = "egress/gateway" if function is None else f"egress/fn/{function}"
-            yield listeners.calls(name, pipe_address(path), routes.OUTBOUND, member, edge=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Same:
-    """A World as a cache key: the very same object, not an equal one."""
-
-    world: World
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.world is other.world
-
-    def __hash__(self) -> int:
-        return id(self.world)
-
-
-@lru_cache(maxsize=2)
-def _of_world(same: _Same) -> tuple[Resource, ...]:
-    world = same.world
-    return (routes.outbound(world), *map(clusters.service_cluster, world.services.values()))
-
-
-@lru_cache(maxsize=1 << 14)
-def _endpoints(name: str, workloads: tuple[Workload, ...]) -> Resource:
-    return clusters.service_endpoints(name, workloads)
