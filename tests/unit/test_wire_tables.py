@@ -8,6 +8,9 @@ import pytest
 
 import policy.wire
 import telemetry.wire
+import xds.csds.wire
+import xds.health.wire
+import xds.load.wire
 import xds.wire
 from wherry.protobuf import messages
 
@@ -15,8 +18,11 @@ TABLES = {
     "xds": xds.wire.MESSAGES,
     "policy": policy.wire.MESSAGES,
     "telemetry": telemetry.wire.MESSAGES,
+    "load": xds.load.wire.MESSAGES,
+    "health": xds.health.wire.MESSAGES,
+    "csds": xds.csds.wire.MESSAGES,
 }
-"""One entry for each room; every message in it that names its original is checked."""
+"""One entry for each wire module; every message in it that names its original is checked."""
 
 KINDS = {
     "s": {betterproto2.TYPE_STRING},

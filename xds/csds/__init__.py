@@ -1,0 +1,1 @@
+"""What every proxy of the fleet was sent and holds: CSDS."""

@@ -1,0 +1,1 @@
+"""Endpoints that Envoys check for us: HDS."""

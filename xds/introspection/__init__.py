@@ -1,0 +1,1 @@
+"""What the port says about itself: gRPC health checking and reflection."""

@@ -1,0 +1,1 @@
+"""Load that proxies report: LRS."""
