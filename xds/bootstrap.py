@@ -47,6 +47,7 @@ def bootstrap(
             "lds_config": source,
             "cds_config": source,
         },
+        "cluster_manager": {"load_stats_config": _REPORTS},
         "static_resources": {
             "clusters": [
                 {
@@ -84,8 +85,55 @@ def bootstrap(
     }
 
 
+def grpc_bootstrap(
+    node: str,
+    *,
+    xds: tuple[str, int],
+    service: str = "",
+    locality: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the bootstrap of a gRPC client as plain data.
+
+    JSON of it is what the file named by ``GRPC_XDS_BOOTSTRAP``, or ``GRPC_XDS_BOOTSTRAP_CONFIG``
+    itself, holds.
+
+    Args:
+        node: Unique id of this client.
+        xds: Host and port of the Pilot.
+        service: The service that the program is part of; empty when it is none.
+        locality: ``region``, ``zone`` and ``sub_zone`` where it runs, as far as known.
+
+    Source: https://github.com/grpc/proposal/blob/master/A27-xds-global-load-balancing.md
+    """
+    host, port = xds
+    written = f"[{host}]" if ":" in host else host
+    metadata = {"role": "grpc", **({"service": service} if service else {})}
+    return {
+        "xds_servers": [
+            {
+                "server_uri": f"{written}:{port}",
+                "channel_creds": [{"type": "insecure"}],
+                "server_features": ["xds_v3"],
+            }
+        ],
+        "node": {
+            "id": node,
+            "cluster": service or "grpc",
+            "metadata": metadata,
+            "locality": dict(locality or {}),
+        },
+    }
+
+
 _AGAIN = {"retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "2s"}}}
 """How soon to look for a Pilot that went away; Envoy's own way is to wait up to 30 s."""
+
+_REPORTS = {
+    "api_type": "GRPC",
+    "transport_api_version": "V3",
+    "grpc_services": [{"envoy_grpc": {"cluster_name": PILOT}}],
+}
+"""Where an Envoy tells what load it sends."""
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
