@@ -81,8 +81,14 @@ def with_parent(argv: Sequence[str], *, by: str = "TERM") -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def running(command: Command) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(
+    command: Command, *, grace: float = GRACE
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run ``command`` for the length of the block, then SIGTERM it and at last SIGKILL it.
+
+    Args:
+        command: What to run.
+        grace: Seconds between the two.
 
     Raises:
         MissingBinary: There is no such program.
@@ -107,7 +113,7 @@ async def running(command: Command) -> AsyncIterator[asyncio.subprocess.Process]
     try:
         yield process
     finally:
-        await _ended(process)
+        await _ended(process, grace)
 
 
 def found(command: Command) -> str:
@@ -127,7 +133,7 @@ def found(command: Command) -> str:
     return program
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _ended(process: asyncio.subprocess.Process, grace: float) -> None:
     """Wait for the process, made to end, also when we are cancelled meanwhile.
 
     It leads a session of its own; what it started there and left behind ends, too.
@@ -135,7 +141,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
     try:
-        async with asyncio.timeout(GRACE):
+        async with asyncio.timeout(grace):
             await process.wait()
     except TimeoutError:
         logger.warning("process did not end in time", extra={"pid": process.pid})

@@ -4,15 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from wherry.clock import Clock
 from wherry.config.watch import Worlds
 from wherry.serve import Address
 from wherry.store import Store
 from xds.builders.scopes import Surroundings
+from xds.csds.server import ClientStatus
+from xds.csds.view import Connected
+from xds.http import Known, pages
+from xds.load.server import Loads
+from xds.load.status import NodeLoad
 from xds.pilot import Pilot
 from xds.registrations import Registry, Workload, live
-from xds.server import serving
+from xds.server import Serving, serving
 from xds.status import StreamStatus
 
 FUNCTIONS = "function/"
@@ -32,11 +38,18 @@ class Settings:
         address: Where it listens.
         telemetry: Where Envoys send access logs.
         policy: Where Envoys ask for checks.
+        serving: How the port is served.
+        away: Whether no Pilot served until now; then members get time to come back.
+        pages: Where it answers operators, and clients that poll: an address, or the path of a
+            unix socket.
     """
 
     address: Address = field(default_factory=Address)
     telemetry: Address = field(default_factory=lambda: Address(port=18002))
     policy: Address = field(default_factory=lambda: Address(port=18001))
+    serving: Serving = field(default_factory=Serving)
+    away: bool = True
+    pages: Address | Path = field(default_factory=Address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +60,15 @@ class Running:
         address: Where it listens.
         streams: Returns every connected stream, sorted by node id.
         current: Returns whether the Pilot serves the newest World, workloads and functions.
+        pages: Where it answers operators, and clients that poll.
+        loads: Returns what proxies report of the requests that they send, sorted by node id.
     """
 
     address: Address
     streams: Callable[[], tuple[StreamStatus, ...]]
     current: Callable[[], Awaitable[bool]]
+    pages: Address | Path
+    loads: Callable[[], tuple[NodeLoad, ...]]
 
     async def settled(self) -> None:
         """Return when every connected proxy holds, or has refused, what files and Store say."""
@@ -74,7 +91,7 @@ async def running(
     Raises:
         PortInUse: Another program listens at the address.
     """
-    back = clock.unix_ns() + RETURN_NS
+    back = clock.unix_ns() + RETURN_NS if settings.away else 0
     around = Surroundings(
         workloads=await _alive(store, clock, back),
         functions=_names(await store.list(FUNCTIONS)),
@@ -82,19 +99,35 @@ async def running(
         policy=(settings.policy.host, settings.policy.port),
     )
     pilot = Pilot(worlds.current, around)
-    async with (
-        serving(settings.address, pilot.hub, Registry(store, clock), clock=clock) as server,
-        asyncio.TaskGroup() as group,
-    ):
+    loads, fleet = Loads(clock), Connected()
+    if settings.serving.share:
+        pilot.prepare()  # the clients of a worker before it come at once
+    async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_follow_worlds(worlds, pilot), name="xds/worlds"),
             group.create_task(_follow_workloads(store, clock, back, pilot), name="xds/workloads"),
             group.create_task(_follow_functions(store, pilot), name="xds/functions"),
+            group.create_task(pilot.collect(), name="xds/collect"),
         ]
         try:
-            yield Running(
-                server.address, server.streams, lambda: _current(pilot, store, worlds, clock, back)
-            )
+            async with serving(
+                settings.address,
+                pilot.hub,
+                Registry(store, clock),
+                clock=clock,
+                how=settings.serving,
+                services=(loads.handler(), ClientStatus(fleet).handler()),
+            ) as server:
+                fleet.watch(server.discovery.talks)
+                known = Known(server.discovery, pilot.hub, lambda: pilot.world, clock)
+                async with pages(settings.pages, known) as where:
+                    yield Running(
+                        server.address,
+                        server.streams,
+                        lambda: _current(pilot, store, worlds, clock, back),
+                        where,
+                        loads.status,
+                    )
         finally:
             for task in tasks:
                 task.cancel()

@@ -6,6 +6,8 @@ Each part is loaded when it is asked for, so that one starts without what the ot
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wherry.cli.owned import owned, short_folder
 from wherry.cli.settings import Options, cache_folder
@@ -15,6 +17,9 @@ from wherry.config.watch import Worlds, watch
 from wherry.errors import StartError
 from wherry.serve import Address, serve
 from wherry.store import Store, opened
+
+if TYPE_CHECKING:
+    from xds.server import Serving
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +33,19 @@ async def run(part: str, options: Options, said: Callable[[str], None]) -> None:
     """
     if part not in _PARTS:
         raise StartError(f"run {part!r}: expected one of {', '.join(_PARTS)}")
-    await serve([_running(part, options, said)])
+    if part != "xds" and (options.workers or options.worker):
+        raise StartError(f"run {part!r}: --workers {options.workers}, expected it only with xds")
+    if options.workers:
+        from wherry.cli import several  # noqa: PLC0415
+
+        await serve([several.running(options.workers, options, said)])
+    elif options.worker:
+        from xds.workers import announce  # noqa: PLC0415
+
+        told = options.worker
+        await serve([_running(part, options, lambda _: announce(told))])
+    else:
+        await serve([_running(part, options, said)])
 
 
 @asynccontextmanager
@@ -37,8 +54,8 @@ async def _running(part: str, options: Options, said: Callable[[str], None]) -> 
     async with AsyncExitStack() as stack:
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = await stack.enter_async_context(opened(f"sqlite:{options.state / 'wherry.db'}"))
-        address = await stack.enter_async_context(_PARTS[part](options, store, worlds))
         tasks = await stack.enter_async_context(owned())
+        address = await stack.enter_async_context(_PARTS[part](options, store, worlds))
         tasks.spawn(watch(options.source, worlds), "configuration")
         said(f"{part} serves at {address}")
         yield
@@ -73,11 +90,27 @@ async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[
         options.listen.of("xds"),
         telemetry=options.listen.of("telemetry"),
         policy=options.listen.of("policy"),
+        serving=_served(options),
+        away=not options.beside,
+        pages=_pages(options),
     )
     async with xds.app.running(
         settings, store=store, worlds=worlds, clock=SystemClock()
     ) as running:
         yield running.address
+
+
+def _pages(options: Options) -> Address | Path:
+    from xds.workers import operators  # noqa: PLC0415
+
+    return operators(options.worker) if options.worker else options.listen.of("pilot")
+
+
+def _served(options: Options) -> "Serving":
+    from xds.server import Serving  # noqa: PLC0415
+    from xds.workers import HANDOVER_SECONDS  # noqa: PLC0415
+
+    return Serving(share=True, handover_seconds=HANDOVER_SECONDS) if options.worker else Serving()
 
 
 @asynccontextmanager

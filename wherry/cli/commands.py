@@ -1,7 +1,6 @@
 """What ``wherry`` can be told; each command loads its own parts, so that the others start fast."""
 
 import asyncio
-import json
 import sys
 import tempfile
 from importlib import metadata
@@ -13,8 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from wherry.cli import functions, keys, logs
+from wherry.cli.bootstraps import bootstrap
+from wherry.cli.proxy import config, diff
 from wherry.cli.settings import PARTS, Options, cache_folder, listen
 from wherry.cli.state import state_dir
+from wherry.cli.status import status
 from wherry.cli.top import top
 from wherry.cli.usage import usage
 from wherry.errors import StartError
@@ -31,6 +33,10 @@ faas = typer.Typer(help="Make this machine ready for functions.", no_args_is_hel
 app.add_typer(keys.app, name="key", help="Keys of API consumers.")
 app.add_typer(functions.app, name="fn", help="Functions: deploy, call, read their logs.")
 app.add_typer(faas, name="faas")
+app.command(name="bootstrap")(bootstrap)
+app.command(name="config")(config)
+app.command(name="diff")(diff)
+app.command(name="status")(status)
 app.command(name="top")(top)
 app.command(name="usage")(usage)
 
@@ -63,6 +69,9 @@ Moved = Annotated[
 FreePorts = Annotated[bool, typer.Option(help="Let the kernel choose every port not named.")]
 Backend = Annotated[str, typer.Option(help="Where functions run: auto, qemu or process.")]
 Pilot = Annotated[str, typer.Option("--xds", help="HOST:PORT of the Pilot.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="How many processes xds shall be.")]
+Worker = Annotated[Path | None, typer.Option(hidden=True)]
+Beside = Annotated[bool, typer.Option("--beside", hidden=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
 
 
@@ -95,13 +104,24 @@ def run(
     state: State = None,
     moved: Moved = None,
     backend: Backend = "auto",
+    workers: Workers = None,
+    worker: Worker = None,
+    beside: Beside = False,
     verbose: Verbose = False,
 ) -> None:
     """Start one service alone; --listen also says where the others are."""
     logs.start(verbose=verbose)
     from wherry.cli import alone  # noqa: PLC0415
 
-    options = Options(source, state_dir(state), listen(moved or [], free_ports=False), backend)
+    options = Options(
+        source,
+        state_dir(state),
+        listen(moved or [], free_ports=False),
+        backend,
+        workers=workers,
+        worker=worker,
+        beside=beside,
+    )
     asyncio.run(alone.run(part, options, lambda text: typer.echo(text, err=True)))
 
 
@@ -129,42 +149,6 @@ def sidecar(
         )
         status = asyncio.run(beside.alone(what))
     sys.exit(status)
-
-
-@app.command()
-def bootstrap(
-    service: Annotated[str, typer.Option(help="The service that the program serves.")],
-    app_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the program listens.")],
-    inbound_port: Annotated[int, typer.Option(min=1, max=65535, help="Where Envoy takes calls.")],
-    outbound_port: Annotated[int, typer.Option(min=1, max=65535, help="Where Envoy is a proxy.")],
-    *,
-    version: Annotated[str, typer.Option(help="Its version label.")] = "v1",
-    xds: Pilot = "127.0.0.1:18000",
-    admin: Annotated[Path, typer.Option(help="Unix socket for Envoy's admin.")] = Path(
-        "envoy.admin"
-    ),
-    sotw: Annotated[bool, typer.Option(help="State of the world instead of changes.")] = False,
-) -> None:
-    """Print the bootstrap of a sidecar: envoy --config-yaml "$(wherry bootstrap ...)"."""
-    from xds.bootstrap import bootstrap as made  # noqa: PLC0415
-    from xds.workload import checked_name  # noqa: PLC0415
-
-    pilot = _address("--xds", xds)
-    checked_name("service", service)
-    checked_name("version", version)
-    metadata = {
-        "role": "sidecar",
-        "service": service,
-        "version": version,
-        "app_port": app_port,
-        "inbound_port": inbound_port,
-        "outbound_port": outbound_port,
-    }
-    node = f"sidecar~{service}-{version}~{inbound_port}"
-    printed = made(
-        node, metadata, xds=(pilot.host, pilot.port), admin=str(admin.absolute()), delta=not sotw
-    )
-    typer.echo(json.dumps(printed, indent=2))
 
 
 @app.command()

@@ -1,10 +1,8 @@
 """Envoys as child processes: started, watched until they serve, started again when they die."""
 
 import asyncio
-import errno
 import json
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from wherry.errors import PortInUse, StartError, WherryError
+from wherry.errors import StartError, WherryError
 from wherry.process import Command, envoy, running
 from wherry.serve import Address, bound, listening
 from xds.bootstrap import bootstrap
@@ -147,34 +145,6 @@ async def kept(
             pause = FIRST_PAUSE
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-
-
-def reserved(part: str, address: Address) -> socket.socket:
-    """Return a socket that holds a port for an Envoy, which shares it by SO_REUSEPORT.
-
-    It never listens, so it takes no connection; keep it open as long as the Envoy may start.
-
-    Args:
-        part: Who asks, for the error.
-        address: Which port; 0 lets the kernel choose.
-
-    Raises:
-        PortInUse: Another program has it.
-    """
-    if address.port:
-        listening(part, address).close()
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        sock.bind((address.host, address.port))
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(part, address.host, address.port) from None
-        raise StartError(
-            f"{part}: {address}: {error.strerror}, expected an address of ours"
-        ) from None
-    return sock
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wherry.cli.envoys import POLL, Envoy, kept, reserved, serving
+from wherry.cli.envoys import POLL, Envoy, kept, serving
 from wherry.cli.programs import Progress, Start
 from wherry.cli.settings import INGRESS
 from wherry.errors import StartError
 from wherry.model.route import Gateway
 from wherry.model.world import World
-from wherry.serve import Address, bound
+from wherry.serve import Address, bound, reserved
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ PARTS: Mapping[str, int] = {
     "telemetry": 18002,
     "metrics": 9090,
     "lambda": 9001,
+    "pilot": 18003,
 }
 """Every part that listens, with its usual port on loopback."""
 
@@ -50,12 +51,18 @@ class Options:
         state: Folder that outlives this run: records, keys, code, data.
         listen: Where each part listens.
         backend: ``auto``, ``qemu`` or ``process``.
+        workers: How many processes the Pilot is; None: this one.
+        worker: What such a process is told, see `xds.workers.place`; None: this is none.
+        beside: Whether other such processes serve already.
     """
 
     source: Path
     state: Path
     listen: Listen
     backend: str = "auto"
+    workers: int | None = None
+    worker: Path | None = None
+    beside: bool = False
 
 
 def listen(options: Sequence[str], *, free_ports: bool) -> Listen:

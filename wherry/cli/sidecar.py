@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wherry.cli.envoys import POLL, Envoy, free_port, kept, reserved, serving
+from wherry.cli.envoys import POLL, Envoy, free_port, kept, serving
 from wherry.process import Command, found, running
 from wherry.process import envoy as found_envoy
-from wherry.serve import Address, bound
+from wherry.serve import Address, bound, reserved
 from xds.registrations import Workload, heartbeat
 
 logger = logging.getLogger(__name__)

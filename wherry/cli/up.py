@@ -91,6 +91,7 @@ class _Services:
             "gateway": self.gateway.address.url,
             **({"ingress": ingress.url} if ingress else {}),
             "xds": str(self.xds.address),
+            "pilot": f"http://{self.xds.pages}",
             "lambda": self.faas.address.url,
             "metrics": self.telemetry.http.url,
             "policy": str(self.policy.address),
@@ -117,7 +118,12 @@ async def _services(
     )
     pilot = await stack.enter_async_context(
         xds.app.running(
-            xds.app.Settings(listen.of("xds"), telemetry=seen.grpc, policy=checks.address),
+            xds.app.Settings(
+                listen.of("xds"),
+                telemetry=seen.grpc,
+                policy=checks.address,
+                pages=listen.of("pilot"),
+            ),
             store=store,
             worlds=worlds,
             clock=clock,

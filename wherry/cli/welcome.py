@@ -12,6 +12,7 @@ from rich.table import Table
 from wherry.cli.settings import Options
 from wherry.cli.state import forget_addresses, write_addresses
 from wherry.cli.up import Running, running
+from wherry.serve import collect_rarely
 
 
 async def serve(options: Options, shown: Console, *, as_json: bool) -> None:
@@ -25,6 +26,7 @@ async def serve(options: Options, shown: Console, *, as_json: bool) -> None:
     Raises:
         WherryError: Something cannot start.
     """
+    collect_rarely()
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         life = group.create_task(_serve(options, shown, as_json=as_json), name="wherry")

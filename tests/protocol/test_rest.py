@@ -1,0 +1,214 @@
+"""Discovery by REST: what a request gets, and a real Envoy that lives on polls alone."""
+
+import io
+import json
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from support.members import mesh, until
+
+from wherry.cli.envoys import Envoy, serving
+from wherry.config import assemble
+from wherry.serve import Address, bound, reserved
+from xds.bootstrap import PILOT
+from xds.http import Limits
+from xds.rest import Answers, request_bytes, rest_source
+from xds.wire import BadRequest, request_from
+
+WORLD = """\
+services: {one: {}, two: {}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: wherry, listeners: [{name: http, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: %s}]}]}
+"""
+NODE = {
+    "id": "gateway~edge",
+    "metadata": {"role": "gateway", "gateway": "edge", "ports": {"80": 8080}},
+    "userAgentName": "envoy",
+    "user_agent_version": "1.40.0",
+    "extensions": [{"name": "envoy.filters.http.router", "category": "envoy.filters.http"}],
+}
+
+
+@pytest.fixture
+async def pilot(tmp_path):
+    async with mesh(tmp_path, WORLD % "one") as made:
+        yield made
+
+
+@pytest.fixture
+async def client():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def discover(made, client, kind, **fields):
+    url = f"http://{made.pilot.pages}/v3/discovery:{kind}"
+    async with client.post(url, json={"node": NODE, **fields}) as answer:
+        return answer.status, json.loads(await answer.read() or "null")
+
+
+async def test_each_type_has_a_path_and_its_resources_are_any_in_json(pilot, client):
+    status, said = await discover(pilot, client, "clusters")
+    assert (status, said["type_url"].rpartition(".")[2]) == (200, "Cluster")
+    by_name = {each["name"]: each for each in said["resources"]}
+    assert by_name["one"]["@type"] == said["type_url"]
+    assert by_name["one"]["connect_timeout"] == "1s"
+    status, said = await discover(pilot, client, "endpoints", resourceNames=["one"])
+    assert [each["cluster_name"] for each in said["resources"]] == ["one"]
+    status, said = await discover(pilot, client, "listeners")
+    [listener] = said["resources"]
+    filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+    assert filters[-1]["typed_config"]["@type"].endswith(".router.v3.Router")
+    status, said = await discover(pilot, client, "routes", resource_names=[listener["name"]])
+    assert said["resources"][0]["virtual_hosts"][0]["routes"][-1]["route"]["cluster"] == "one"
+
+
+async def test_what_comes_by_ads_comes_by_rest_for_who_polls(pilot, client):
+    _, said = await discover(pilot, client, "clusters")
+    one = next(each for each in said["resources"] if each["name"] == "one")
+    assert one["eds_cluster_config"]["eds_config"] == rest_source(1.0)
+    assert '"ads"' not in json.dumps(said)
+
+
+async def test_the_same_version_is_not_told_twice_and_a_new_one_is(pilot, client):
+    _, said = await discover(pilot, client, "routes", resource_names=["gateway/edge/80"])
+    version = said["version_info"]
+    again = {"resource_names": ["gateway/edge/80"], "version_info": version}
+    assert await discover(pilot, client, "routes", **again) == (304, None)
+    await pilot.worlds.replace(assemble({Path("mesh.yaml"): WORLD % "two"}))
+    await pilot.settled()
+    status, said = await discover(pilot, client, "routes", **again)
+    assert status == 200
+    assert said["version_info"] != version
+    assert '"cluster": "two"' in json.dumps(said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "reason"),
+    [
+        ("clusters", b"{", 400, "expected a DiscoveryRequest in JSON"),
+        ("clusters", b"[]", 400, "list, expected a JSON object"),
+        ("clusters", b"{}", 400, "expected a node with id"),
+        ("clusters", b'{"resource_names": 7}', 400, "expected a DiscoveryRequest in JSON"),
+        ("clusters", b'{"node": ' * 5000 + b"1", 400, "expected a DiscoveryRequest in JSON"),
+        ("clusters", json.dumps({"node": {"id": "x"}}).encode(), 400, "role None"),
+        (
+            "clusters",
+            json.dumps({"node": NODE, "type_url": "type.googleapis.com/x.Y"}).encode(),
+            400,
+            "type_url 'type.googleapis.com/x.Y'",
+        ),
+        ("nothing", b"{}", 404, "expected one of"),
+        ("clusters", b'"' + b" " * (Limits().body_bytes + 1), 413, ""),
+    ],
+)
+async def test_a_request_that_cannot_be_answered_gets_the_reason(
+    pilot, client, kind, body, status, reason
+):
+    url = f"http://{pilot.pilot.pages}/v3/discovery:{kind}"
+    async with client.post(url, data=io.BytesIO(body)) as answer:
+        assert answer.status == status
+        assert reason in await answer.text()
+
+
+def test_a_request_is_read_with_either_spelling_and_only_what_counts():
+    spelled = {"node": NODE, "resourceNames": ["a"], "versionInfo": "v", "responseNonce": "n"}
+    plain = {"node": NODE, "resource_names": ["a"], "version_info": "v", "response_nonce": "n"}
+    raw = request_bytes(json.dumps(spelled).encode())
+    assert raw == request_bytes(json.dumps(plain).encode())
+    request, node = request_from(raw)
+    assert (request.names, request.version, request.nonce) == ({"a"}, "v", "n")
+    assert (node.user_agent_name, node.user_agent_version) == ("envoy", "1.40.0")
+    with pytest.raises(BadRequest):
+        request_bytes(b"\xff")
+
+
+async def test_who_polls_is_listed_with_what_it_accepted(pilot, client):
+    url = f"http://{pilot.pilot.pages}/api/proxies"
+    _, said = await discover(pilot, client, "clusters")
+
+    async def types():
+        async with client.get(url) as answer:
+            [proxy] = (await answer.json())["proxies"]
+        assert (proxy["node"], proxy["client"]) == ("gateway~edge", "envoy")
+        [stream] = proxy["streams"]
+        assert stream["variant"] == "rest"
+        return stream["types"]
+
+    [cds] = await types()
+    assert (cds["state"], cds["version"]) == ("pending", "")
+    await discover(pilot, client, "clusters", version_info=said["version_info"])
+    [cds] = await types()
+    assert (cds["state"], cds["version"]) == ("ack", said["version_info"])
+
+
+def polling(spec, port):
+    """Return the bootstrap of ``spec`` for an Envoy that polls ``port`` and has no stream."""
+    config = json.loads(spec.config())
+    source = rest_source(0.2)
+    config["dynamic_resources"] = {"cds_config": source, "lds_config": source}
+    [cluster] = config["static_resources"]["clusters"]
+    assert cluster["name"] == PILOT
+    del cluster["typed_extension_protocol_options"]  # HTTP/1.1
+    [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    endpoint["endpoint"]["address"]["socket_address"]["port_value"] = port
+    return json.dumps(config)
+
+
+class Polling(Envoy):
+    """An Envoy that has no stream."""
+
+    def config(self):
+        return polling(Envoy(self.node, self.metadata, self.xds, self.folder), self.xds.port)
+
+
+@asynccontextmanager
+async def edge(made):
+    with reserved("ingress", Address()) as held:
+        metadata = {"role": "gateway", "gateway": "edge", "ports": {"80": bound(held).port}}
+        spec = Polling("gateway~edge", metadata, made.pilot.pages, made.run)
+        async with serving(spec):
+            yield bound(held).url
+
+
+@pytest.mark.e2e
+async def test_an_envoy_that_only_polls_serves_and_takes_a_change(pilot, client):
+    for name in ("one", "two"):
+        await pilot.program(name)
+    await pilot.joined(2)
+    async with edge(pilot) as url:
+
+        async def meets(wanted):
+            async with client.get(f"{url}/") as answer:
+                body = await answer.read()
+                return answer.status == 200 and json.loads(body)["service"] == wanted
+
+        await until(lambda: meets("one"))
+        assert [s.variant for s in pilot.pilot.streams()] == ["delta", "delta"]
+        await pilot.worlds.replace(assemble({Path("mesh.yaml"): WORLD % "two"}))
+        await until(lambda: meets("two"))
+
+
+def test_what_is_kept_of_answers_is_bounded(monkeypatch):
+    monkeypatch.setattr("xds.rest.MOST_KEPT", 400)
+    answers = Answers(1.0)
+    from xds.wire import MESSAGES  # noqa: PLC0415
+
+    kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+    for number in range(50):
+        response = MESSAGES["DiscoveryResponse"](version_info=str(number), type_url=kind)
+        name = f"c{number}".encode()
+        response.resources.add(type_url=kind, value=b"\x0a" + bytes([len(name)]) + name)
+        said = json.loads(answers.answer(response.SerializeToString()).text)
+        assert said["resources"] == [{"@type": kind, "cluster_name": name.decode()}]
+    assert 0 < answers.kept <= 400

@@ -1,0 +1,108 @@
+"""Ask the Pilot that runs here about its proxies."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import aiohttp
+import typer
+from yarl import URL
+
+from wherry.cli.state import addresses, state_dir
+from wherry.errors import WherryError
+
+ANSWER_SECONDS = 30.0
+MAX_ANSWER_BYTES = 256 << 20
+
+WAY_OUT = "start one with `wherry up` or `wherry run xds`, or name another with --url"
+
+Url = Annotated[
+    str | None,
+    typer.Option(help="Where the Pilot answers, as http://HOST:PORT; else the Wherry here."),
+]
+Node = Annotated[
+    str, typer.Argument(help="Id of a proxy, or what it begins with; `wherry status` lists them.")
+]
+
+_OK, _NOT_FOUND = 200, 404
+
+
+class NoPilot(WherryError):
+    """The Pilot gave no answer; the message says why and the way out."""
+
+    def __init__(self, url: str, found: str) -> None:
+        super().__init__(f"pilot {url}: {found}, expected an answer about proxies; {WAY_OUT}")
+
+
+class NoProxy(WherryError):
+    """The Pilot knows no proxy of that name; the message says which are near."""
+
+
+def noted(url: str | None) -> str:
+    """Return ``url``, else where the Pilot of the Wherry here answers.
+
+    Raises:
+        StartError: Nothing runs here.
+        NoPilot: What runs here has no Pilot.
+    """
+    if url is None:
+        folder = state_dir()
+        url = addresses(folder).get("pilot")
+        if url is None:
+            raise NoPilot(str(folder), "no address noted")
+    return (url if "://" in url else f"http://{url}").rstrip("/")
+
+
+async def ask(url: str, *path: str, **query: str) -> Mapping[str, Any]:
+    """Return what the Pilot at ``url`` says about ``path`` below ``/api/proxies``.
+
+    Raises:
+        NoPilot: It gives no answer, or another than that.
+        NoProxy: It knows no such proxy.
+    """
+    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        return await fetch(session, url, *path, **query)
+
+
+async def fetch(
+    session: aiohttp.ClientSession, url: str, *path: str, **query: str
+) -> Mapping[str, Any]:
+    """As `ask`, on a session that stays."""
+    target = "/".join([f"{url}/api/proxies", *(quote(part, safe="") for part in path)])
+    try:
+        # Encoded here: yarl would undo the quoting of a slash within a name.
+        given = URL(target, encoded=True).with_query(query)
+        async with session.get(given, allow_redirects=False) as response:
+            body = await _read(response)
+    except (aiohttp.ClientError, ValueError) as error:
+        raise NoPilot(url, str(error) or type(error).__name__) from None
+    except TimeoutError:
+        raise NoPilot(url, f"no answer within {ANSWER_SECONDS:g} s") from None
+    answer = await asyncio.to_thread(_object, body)
+    if response.status == _NOT_FOUND and answer is not None and "error" in answer:
+        raise NoProxy(str(answer["error"]))
+    if response.status != _OK or len(body) > MAX_ANSWER_BYTES:
+        raise NoPilot(url, f"status {response.status} with {len(body)} bytes")
+    if answer is None:
+        raise NoPilot(url, "an answer of another form")
+    return answer
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            break
+    return bytes(body)
+
+
+def _object(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
