@@ -4,7 +4,9 @@ Each server has one core and is asked by the same light client on the other. A c
 of the server, user and system, for one push to one stream and its ACK. Rounds alternate between
 the two, so that whatever else the machine does meets both; a ratio is the median of the rounds'.
 
-Run: python benchmarks/xds_fanout.py [--quick]
+Run: python benchmarks/xds_fanout.py [--quick] [--http2]
+
+With ``--http2`` a third server takes part: the Pilot's streams on the HTTP/2 shell of our own.
 """
 
 import statistics
@@ -25,6 +27,7 @@ SECONDS = 90.0
 LOOK, AT_REST = 0.05, 0.002
 """Seconds between two looks at a server, and CPU seconds meanwhile below which it is at rest."""
 KIB = 1024
+HTTP2 = "--http2" in sys.argv
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ class Side:
 
 
 @contextmanager
-def sides(clusters: int, *, scopes: int = 0) -> Iterator[tuple[Side, Side]]:
-    """Run both servers, the bare one first."""
+def sides(clusters: int, *, scopes: int = 0) -> Iterator[tuple[Side, ...]]:
+    """Run the servers, the bare one first, then ours."""
     with ExitStack() as stack:
 
         def side(name: str, *arguments: int) -> Side:
@@ -104,7 +107,8 @@ def sides(clusters: int, *, scopes: int = 0) -> Iterator[tuple[Side, Side]]:
             clients = stack.enter_context(child("xds_clients", core=1))
             return Side(name, server, clients, server.ask("port"))
 
-        yield side("bare_xds", clusters), side("our_xds", clusters, scopes)
+        more = [side("our_http2", clusters, scopes)] if HTTP2 else []
+        yield side("bare_xds", clusters), side("our_xds", clusters, scopes), *more
 
 
 @dataclass
@@ -116,23 +120,25 @@ class Report:
     ratios: dict[str, float] = field(default_factory=dict)
 
     def costs(
-        self, pair: tuple[Side, Side], name: str, variant: str, what: str, *, pushes: int = 0
+        self, pair: tuple[Side, ...], name: str, variant: str, what: str, *, pushes: int = 0
     ) -> None:
         """Measure pushes of ``what`` in alternating rounds."""
         pushes = pushes or self.size.pushes
-        bare, ours = pair
-        found: list[tuple[float, float]] = []
+        found: list[list[float]] = []
         for number in range(self.size.rounds + 1):  # the first warms up
             turns = range(number * pushes + 1, (number + 1) * pushes + 1)
-            costs = [side.pushed(variant, what, turns, self.size.streams) for side in (bare, ours)]
-            found.append((costs[0], costs[1]))
+            found.append([side.pushed(variant, what, turns, self.size.streams) for side in pair])
         del found[0]
         medians = [statistics.median(costs) for costs in zip(*found, strict=True)]
-        self.figures[f"{name}_bare_us"], self.figures[f"{name}_ours_us"] = map(round, medians)
-        self.ratios[name] = round(statistics.median(ours / bare for bare, ours in found), 2)
-        say(f"{name}: {medians[0]:.0f} us bare, {medians[1]:.0f} ours, {self.ratios[name]} times")
+        for place, short in enumerate(("bare", "ours", "http2")[: len(pair)]):
+            self.figures[f"{name}_{short}_us"] = round(medians[place])
+            if place:
+                ratio = statistics.median(costs[place] / costs[0] for costs in found)
+                self.ratios[name if place == 1 else f"{name}_{short}"] = round(ratio, 2)
+        told = ", ".join(f"{median:.0f}" for median in medians)
+        say(f"{name}: {told} us, {self.ratios[name]} times")
 
-    def memory(self, pair: tuple[Side, Side], name: str, variant: str, connections: int) -> None:
+    def memory(self, pair: tuple[Side, ...], name: str, variant: str, connections: int) -> None:
         """Open the streams of servers that had none before and measure what each stream holds."""
         for side in pair:
             before = side.server.rss()
@@ -142,7 +148,7 @@ class Report:
             self.figures[f"{name}_{side.name}_kib_per_stream"] = round(held, 1)
             say(f"{name}: {held:.1f} KiB per stream, {side.name}")
 
-    def herd(self, pair: tuple[Side, Side], name: str, variant: str) -> None:
+    def herd(self, pair: tuple[Side, ...], name: str, variant: str) -> None:
         """Open the herd, each stream on a connection of its own."""
         taken = []
         for side in pair:
@@ -154,7 +160,7 @@ class Report:
         self.ratios[name] = round(taken[1] / taken[0], 2)
 
 
-def hang_up(pair: tuple[Side, Side]) -> None:
+def hang_up(pair: tuple[Side, ...]) -> None:
     """Close every stream."""
     for side in pair:
         side.clients.ask("close")

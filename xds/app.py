@@ -8,11 +8,15 @@ from pathlib import Path
 
 from wherry.clock import Clock
 from wherry.config.watch import Worlds
+from wherry.descriptors import room_for_files
 from wherry.serve import Address
 from wherry.store import Store
 from xds.builders.scopes import Surroundings
 from xds.csds.server import ClientStatus
 from xds.csds.view import Connected
+from xds.health.server import Health
+from xds.health.shared import Shared
+from xds.health.votes import EndpointHealth
 from xds.http import Known, pages
 from xds.load.server import Loads
 from xds.load.status import NodeLoad
@@ -62,6 +66,7 @@ class Running:
         current: Returns whether the Pilot serves the newest World, workloads and functions.
         pages: Where it answers operators, and clients that poll.
         loads: Returns what proxies report of the requests that they send, sorted by node id.
+        health: Returns every endpoint that proxies look after, sorted by cluster.
     """
 
     address: Address
@@ -69,6 +74,7 @@ class Running:
     current: Callable[[], Awaitable[bool]]
     pages: Address | Path
     loads: Callable[[], tuple[NodeLoad, ...]]
+    health: Callable[[], tuple[EndpointHealth, ...]]
 
     async def settled(self) -> None:
         """Return when every connected proxy holds, or has refused, what files and Store say."""
@@ -98,8 +104,10 @@ async def running(
         telemetry=(settings.telemetry.host, settings.telemetry.port),
         policy=(settings.policy.host, settings.policy.port),
     )
-    pilot = Pilot(worlds.current, around)
-    loads, fleet = Loads(clock), Connected()
+    room_for_files(settings.serving.limits.streams)
+    loads, fleet, health = Loads(clock), Connected(), Health(clock)
+    pilot = Pilot(worlds.current, around, health.checks)
+    shared = Shared(health, store, clock, pilot.adopt_unhealthy)
     if settings.serving.share:
         pilot.prepare()  # the clients of a worker before it come at once
     async with asyncio.TaskGroup() as group:
@@ -107,6 +115,7 @@ async def running(
             group.create_task(_follow_worlds(worlds, pilot), name="xds/worlds"),
             group.create_task(_follow_workloads(store, clock, back, pilot), name="xds/workloads"),
             group.create_task(_follow_functions(store, pilot), name="xds/functions"),
+            group.create_task(shared.run(), name="xds/health"),
             group.create_task(pilot.collect(), name="xds/collect"),
         ]
         try:
@@ -116,10 +125,10 @@ async def running(
                 Registry(store, clock),
                 clock=clock,
                 how=settings.serving,
-                services=(loads.handler(), ClientStatus(fleet).handler()),
+                services=(loads.handler(), health.handler(), ClientStatus(fleet).handler()),
             ) as server:
                 fleet.watch(server.discovery.talks)
-                known = Known(server.discovery, pilot.hub, lambda: pilot.world, clock)
+                known = Known(server.discovery, pilot.hub, lambda: pilot.world, clock, loads.status)
                 async with pages(settings.pages, known) as where:
                     yield Running(
                         server.address,
@@ -127,6 +136,7 @@ async def running(
                         lambda: _current(pilot, store, worlds, clock, back),
                         where,
                         loads.status,
+                        health.status,
                     )
         finally:
             for task in tasks:

@@ -9,6 +9,9 @@ from typing import Any
 PILOT = "wherry/xds"
 """The one cluster that the bootstrap itself holds."""
 
+CHECKERS = frozenset({"gateway", "egress"})
+"""Roles whose Envoys look after programs for all; a sidecar is there for its own."""
+
 MAX_REGEX = 100_000
 """Largest compiled regular expression of a route; Envoy's own limit, 100, refuses common ones."""
 
@@ -47,7 +50,8 @@ def bootstrap(
             "lds_config": source,
             "cds_config": source,
         },
-        "cluster_manager": {"load_stats_config": _REPORTS},
+        "cluster_manager": {"load_stats_config": _TO_PILOT},
+        **({"hds_config": _TO_PILOT} if metadata.get("role") in CHECKERS else {}),
         "static_resources": {
             "clusters": [
                 {
@@ -128,12 +132,12 @@ def grpc_bootstrap(
 _AGAIN = {"retry_policy": {"retry_back_off": {"base_interval": "0.2s", "max_interval": "2s"}}}
 """How soon to look for a Pilot that went away; Envoy's own way is to wait up to 30 s."""
 
-_REPORTS = {
+_TO_PILOT = {
     "api_type": "GRPC",
     "transport_api_version": "V3",
     "grpc_services": [{"envoy_grpc": {"cluster_name": PILOT}}],
 }
-"""Where an Envoy tells what load it sends."""
+"""Where an Envoy tells what load it sends, and asks what it is to check."""
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

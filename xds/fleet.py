@@ -24,8 +24,8 @@ MOST_SHOWN = 1_000
 NEAR = 5
 """Names that are offered instead of one that nobody has."""
 
-_SHARE = 8
-"""Clients that are looked at before others get their turn."""
+_SHARE = 64
+"""Streams that are counted before others get their turn."""
 
 
 class UnknownProxy(WherryError):
@@ -40,6 +40,16 @@ class UnknownProxy(WherryError):
         names = f"; near: {', '.join(near)}" if near else ""
         super().__init__(f"proxy {node!r}: {found}, expected a connected one{names}")
         self.near, self.several = tuple(near), several
+
+
+class NoStream(WherryError):
+    """A client polls: it says which versions it holds, and nothing about resources."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(
+            f"proxy {node!r}: it polls, so that only its versions are known (wherry status), "
+            "expected one with a stream"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +114,16 @@ class Fleet:
         return await self._listed({node}, 0)
 
     async def standings(self, node: str, only: TypeUrl | None) -> tuple[tuple[str, Standing], ...]:
-        """Return the service and each resource of every stream of a client, by its id."""
+        """Return the service and each resource of every stream of a client, by its id.
+
+        Raises:
+            NoStream: It polls.
+        """
         found: list[tuple[str, Standing]] = []
-        for talk in self._talks({node}):
+        talks = tuple(self._talks({node}))
+        if not talks and node in self._ids():
+            raise NoStream(node)
+        for talk in talks:
             snapshot = self._hub.current(talk.status().scope)
             for each in standings(talk.stream.subscriptions, snapshot, only):
                 found.append((talk.service.short, each))  # noqa: PERF401 (one loop a stream)
@@ -117,7 +134,7 @@ class Fleet:
         """Return what there is, in numbers."""
         streams: Counter[tuple[str, str]] = Counter()
         clients: dict[str, tuple[str, str]] = {}
-        refusing: list[Talk] = []
+        refusing: list[StreamStatus] = []
         refused = unsettled = 0
         for at, talk in enumerate(self._streams.talks()):
             variant = "delta" if isinstance(talk.stream, DeltaStream) else "sotw"
@@ -125,16 +142,19 @@ class Fleet:
             clients[talk.node.id] = (talk.node.user_agent_name, talk.node.user_agent_version)
             unsettled += not talk.stream.settled
             if nacks := talk.stream.nacks:
-                refusing.append(talk)
+                if len(refusing) < MOST_REFUSED:
+                    refusing.append(talk.status())
                 refused += sum(len(nack.names) or 1 for nack in nacks.values())
-            if at % 64 == 0:
+            if at % _SHARE == 0:
                 await asyncio.sleep(0)
         for status in self._polls.status():
             streams[status.service, status.variant] += 1
             node = status.node
             clients[node.id] = (node.user_agent_name, node.user_agent_version)
             unsettled += not status.settled
-            refused += sum(len(each.faults) or 1 for each in status.types if each.error)
+            if any(each.error for each in status.types):
+                refusing.append(status)
+                refused += sum(len(each.faults) or 1 for each in status.types if each.error)
         return Seen(
             streams,
             unsettled,
@@ -144,13 +164,12 @@ class Fleet:
             tuple(sorted(self._named(refusing))),
         )
 
-    def _named(self, refusing: list[Talk]) -> set[tuple[str, str, str, str]]:
+    def _named(self, refusing: list[StreamStatus]) -> set[tuple[str, str, str, str]]:
         found: set[tuple[str, str, str, str]] = set()
         world = self._world()
-        for talk in refusing:
+        for status in refusing:
             if len(found) >= MOST_REFUSED:
                 break
-            status = talk.status()
             for each in refusals(status, self._hub.current(status.scope), world):
                 likely = (source.where for source in each.sources if source.likely)
                 places = ", ".join(sorted(filter(None, likely)))
@@ -168,11 +187,10 @@ class Fleet:
         statuses: list[StreamStatus] = []
         refused: list[Refusal] = []
         world = self._world()
-        for at, talk in enumerate(self._talks(nodes)):
+        for talk in self._talks(nodes):
             statuses.append(status := talk.status())
             refused += refusals(status, self._hub.current(status.scope), world)
-            if at % _SHARE == 0:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)  # others get their turn
         for status in self._polls.status():
             if status.node.id in nodes:
                 statuses.append(status)

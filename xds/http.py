@@ -17,9 +17,10 @@ from wherry.errors import WherryError
 from wherry.model.world import World
 from wherry.serve import Address, bound, listening
 from xds import wire
-from xds.fleet import Fleet, Listing, UnknownProxy
+from xds.fleet import MOST_SHOWN, Fleet, Listing, NoStream, UnknownProxy
 from xds.hub import Hub
-from xds.inspect import BY_SHORT
+from xds.inspect import BY_SHORT, Standing
+from xds.load.status import NodeLoad, by_cluster
 from xds.metrics import exposition
 from xds.polls import Polls
 from xds.protojson import Unreadable
@@ -67,12 +68,14 @@ class Known:
         hub: What each client should have.
         world: Returns the World that is served.
         clock: Where times are read.
+        loads: Returns what clients report of the requests that they send.
     """
 
     streams: Streams
     hub: Hub[Any]
     world: Callable[[], World]
     clock: Clock
+    loads: Callable[[], tuple[NodeLoad, ...]] = tuple
 
 
 @asynccontextmanager
@@ -150,6 +153,7 @@ class _Site:
         app.router.add_get("/api/proxies/{node}", asking.around(self.one))
         app.router.add_get("/api/proxies/{node}/config", asking.around(self.config))
         app.router.add_get("/api/proxies/{node}/diff", asking.around(self.diff))
+        app.router.add_get("/api/load", asking.around(self.load))
         app.router.add_get("/healthz", _healthz)
         return app
 
@@ -189,7 +193,8 @@ class _Site:
     async def metrics(self, request: web.Request) -> web.Response:
         seen = await self.fleet.seen()
         accept = request.headers.get("Accept", "")
-        content_type, text = exposition(self.known.streams.tally, seen, accept)
+        loads = by_cluster(self.known.loads())
+        content_type, text = exposition(self.known.streams.tally, seen, accept, loads)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     async def listing(self, _: web.Request) -> web.Response:
@@ -199,18 +204,34 @@ class _Site:
         return await self._answer(await self.fleet.one(self._node(request)))
 
     async def config(self, request: web.Request) -> web.Response:
-        node, only = self._node(request), _type(request)
-        found = await self.fleet.standings(node, only)
+        node, found = await self._standings(request)
         bodies = request.query.get("bodies") != "false"
         rows = await asyncio.to_thread(lambda: list(configuration(found, bodies=bodies)))
         return await _json({"node": node, "resources": rows})
 
     async def diff(self, request: web.Request) -> web.Response:
-        node, only = self._node(request), _type(request)
-        found = await self.fleet.standings(node, only)
+        node, found = await self._standings(request)
         world = self.known.world()
         rows = await asyncio.to_thread(lambda: list(difference(found, world)))
         return await _json({"node": node, "resources": rows, "held": len(found) - len(rows)})
+
+    async def load(self, _: web.Request) -> web.Response:
+        nodes = self.known.loads()
+        clusters = await asyncio.to_thread(lambda: list(map(asdict, by_cluster(nodes))))
+        rows = await asyncio.to_thread(lambda: list(map(asdict, nodes[:MOST_SHOWN])))
+        omitted = max(0, len(nodes) - MOST_SHOWN)
+        return await _json({"clusters": clusters, "nodes": rows, "omitted": omitted})
+
+    async def _standings(
+        self, request: web.Request
+    ) -> tuple[str, tuple[tuple[str, Standing], ...]]:
+        node, only = self._node(request), _type(request)
+        try:
+            return node, await self.fleet.standings(node, only)
+        except NoStream as error:
+            raise web.HTTPConflict(
+                text=json.dumps({"error": str(error)}), content_type="application/json"
+            ) from None
 
     def _node(self, request: web.Request) -> str:
         try:

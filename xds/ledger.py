@@ -22,7 +22,7 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventu
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from xds.aliases import own_names
+from xds.hosts import awaited, own_names
 from xds.names import is_collection
 from xds.press import Form, Press, Response
 from xds.resource import (
@@ -248,10 +248,10 @@ class Ledger:
         if put is None or not self._ready(sub, goal, put):
             return None
         if sub.again:
-            extra = {name: goal.find(sub.type_url, name) for name in sorted(sub.again)}
-            put = {**put, **{name: r for name, r in extra.items() if r is not None}}
-            if len(put) < len(extra):
+            wanted = sub.wanted.of(goal, sub.type_url)
+            if not all(name in wanted for name in sub.again):
                 return None
+            put = {**put, **{name: wanted[name] for name in sorted(sub.again)}}
         if not put:
             sub.base, sub.settled = goal, sub.version
             sub.held = sub.wanted.of(goal, sub.type_url)
@@ -272,6 +272,8 @@ class Ledger:
     def _slow(self, sub: Subscription, goal: Snapshot, now: float) -> Response | None:
         """Return the response to a client that is anywhere on its way, if one is due."""
         batch = self._next(sub, goal, now)
+        while batch is None and sub.trials:  # the suspects on trial wait for another type
+            batch = self._next(sub, goal, now)
         if batch is None and sub.beats:
             batch = self._beat(sub, goal, now)
         if batch is None:
@@ -302,6 +304,8 @@ class Ledger:
         if sub.trials and not sub.claims:
             sub.next_trial()
         desired = sub.wanted.of(goal, type_url)
+        if type_url == VIRTUAL_HOST and sub.owed and self._delta:
+            sub.again |= awaited(goal, goal.named(ROUTE).values())
         sub.again = own_names(goal, type_url, sub.again)
         if sub.claims:
             self._compare_claims(sub, desired)
@@ -314,7 +318,7 @@ class Ledger:
         reaches = None if withheld or waits else version
         settles = reaches if not lingers else None
         sub.withheld = bool(withheld)
-        missing = self._missing(sub, goal, target, withheld) if self._delta else ()
+        missing = self._missing(sub, goal, withheld | target.keys(), goes)
         removed = tuple(sorted({*goes, *missing}))
         if not (changed or removed):
             waiting = any(name not in target and name not in sub.parked for name in withheld)
@@ -340,16 +344,19 @@ class Ledger:
             reaches,
             goal,
         )
-        if sub.refused and batch.content == sub.refused and not (sub.again or sub.owed):
+        asked = sub.owed or not sub.again.isdisjoint((*changed, *removed))
+        if sub.refused and batch.content == sub.refused and not asked:
             return None
         return batch
 
-    @staticmethod
     def _missing(
-        sub: Subscription, goal: Snapshot, target: Named, withheld: set[str]
+        self, sub: Subscription, goal: Snapshot, there: set[str], goes: set[str]
     ) -> tuple[str, ...]:
         """Return the names that were asked for and do not exist; a collection always does."""
-        names = sub.again - target.keys() - withheld
+        if not (sub.again and self._delta):
+            return ()
+        stays = {*sub.held, *sub.doubt} - goes
+        names = sub.again - there - stays
         return tuple(
             sorted(n for n in names if not is_collection(sub.type_url, n, goal.find(ROUTE, n)))
         )
@@ -414,6 +421,8 @@ class Ledger:
             for name in unused:
                 sub.leaving.setdefault(name, now + self._drain)
             goes = {name for name in unused if sub.leaving[name] <= now}
+        if sub.leaving:
+            sub.base = None
         stays = gone - goes
         lingers = {name: sub.held[name] for name in sorted(stays) if name in sub.held}
         return lingers, used is None or bool(stays & needed), goes
@@ -421,10 +430,12 @@ class Ledger:
     def _in_use(self, type_url: TypeUrl) -> tuple[set[str] | None, set[str]]:
         """Return the names of ``type_url`` that the client may need; None: nobody can say.
 
-        The second set is without those that only something needs which is about to go.
+        The second set is without those that only something needs which is about to go, or which
+        is desired as it is: it keeps what is there on demand only.
         """
         names: set[str] = set()
         needed: set[str] = set()
+        goal = self._goal
         for sub in self._ordered:
             if None in sub.doubt.values() and type_url in MAY_REFER.get(sub.type_url, ()):
                 return None, set()
@@ -434,7 +445,8 @@ class Ledger:
                     continue
                 refs = {name for kind, name in resource.refs if kind == type_url}
                 names |= refs
-                if resource.name not in sub.leaving:
+                stays = goal is not None and goal.find(sub.type_url, resource.name) == resource
+                if not (stays or resource.name in sub.leaving):
                     needed |= refs
             for doubted in sub.doubt.values():
                 refs = {name for kind, name in doubted or () if kind == type_url}
@@ -459,7 +471,9 @@ class Ledger:
             sub.beats = {n: at for n, at in sub.beats.items() if at > now and n in sub.held}
             return None
         held = sub.held
-        whole = not self._delta and sub.type_url in FULL_STATE
+        # In the state of the world Envoy takes a resource without a body for one that is empty,
+        # or, where it does not, lets it die all the same.
+        whole = not self._delta
         changed = {name: held[name] for name in beats} if whole else NONE
         version = sub.settled or version_of(held.values())
         return Batch(
@@ -483,6 +497,9 @@ class Ledger:
         sub.owed, sub.settled, sub.reached = False, None, None
         if sub.type_url in WARMED_BY and not batch.beats:
             self._warm(sub, batch)
+        hosts = self.subscriptions.get(VIRTUAL_HOST) if sub.type_url == ROUTE else None
+        if hosts is not None and self._delta:
+            hosts.again |= awaited(batch.goal, batch.changed.values())
         return response
 
     @staticmethod
@@ -504,10 +521,10 @@ class Ledger:
             if len(self._cold) <= MOST_COLD:
                 self._cold.append(batch.changed)
             return
-        covers = warmer.wanted.covers
+        wanted, held = warmer.wanted.of(batch.goal, warmed_by), warmer.held
         for resource in self._changing(sub, batch):
             for type_url, name in resource.refs:
-                if type_url == warmed_by and covers(name):
+                if type_url == warmed_by and (name in wanted or name in held):
                     warmer.again.add(name)
 
     def _cold_of(self, sub: Subscription) -> set[str]:

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from xds.inspect import SHORT
+from xds.load.status import ClusterLoad
 from xds.resource import TypeUrl
 from xds.tally import BOUNDS, Tally
 
@@ -23,6 +24,9 @@ MOST_REFUSED = 200
 """Most refused resources that are listed one by one; their number is always whole."""
 MOST_CLIENTS = 50
 """Most programs and versions that are counted apart; the others go under ``other``."""
+
+MOST_LOADS = 500
+"""Most clusters and places whose load is told; the busiest."""
 
 OTHER = "other"
 _PREFIX = "wherry_xds_"
@@ -50,12 +54,20 @@ class Seen:
     named: tuple[tuple[str, str, str, str], ...]
 
 
-def exposition(tally: Tally, seen: Seen, accept: str) -> tuple[str, bytes]:
+def exposition(
+    tally: Tally, seen: Seen, accept: str, loads: Iterable[ClusterLoad] = ()
+) -> tuple[str, bytes]:
     """Return the content type and the text that an ``Accept`` header asks for.
+
+    Args:
+        tally: What was done so far.
+        seen: What there is.
+        accept: The header.
+        loads: What clients report of the requests that they send, all of them together.
 
     Source: https://prometheus.io/docs/instrumenting/content_negotiation/
     """
-    return written((*_counted(tally), *_present(seen)), accept)
+    return written((*_counted(tally), *_present(seen), *_loaded(loads)), accept)
 
 
 def written(families: Iterable[Metric], accept: str) -> tuple[str, bytes]:
@@ -87,6 +99,9 @@ def _counted(tally: Tally) -> Iterator[Metric]:
             family.add_metric([kind], count)
         yield family
     yield CounterMetricFamily(_PREFIX + "requests", "Requests read.", tally.requests)
+    yield CounterMetricFamily(
+        _PREFIX + "streams_delayed", "Streams that waited for others of their node.", tally.delayed
+    )
     opened = CounterMetricFamily(
         _PREFIX + "streams_opened", "Streams opened.", labels=["service", "variant"]
     )
@@ -144,6 +159,27 @@ def _present(seen: Seen) -> Iterator[Metric]:
     for place in seen.named[:MOST_REFUSED]:
         each.add_metric(place, 1)
     yield each
+
+
+def _loaded(loads: Iterable[ClusterLoad]) -> Iterator[Metric]:
+    """Yield gauges: what clients count starts anew with each of them, so totals may fall."""
+    labels = ("cluster", "service", "locality")
+    families = tuple(
+        GaugeMetricFamily(f"{_PREFIX}load_{name}", text, labels=labels)
+        for name, text in (
+            ("requests_per_second", "Requests that clients send, lately."),
+            ("errors_per_second", "Those of them that fail."),
+            ("in_progress", "Requests that had not ended at the last report."),
+        )
+    )
+    rows = [(load, place) for load in loads for place in load.places]
+    rows.sort(key=lambda row: -row[1].rate)
+    for load, place in rows[:MOST_LOADS]:
+        labelled = [load.cluster, load.service, "/".join(place.place)]
+        figures = (place.rate, place.error_rate, place.in_progress)
+        for family, figure in zip(families, figures, strict=True):
+            family.add_metric(labelled, figure)
+    yield from families
 
 
 def _largest(counts: Mapping[tuple[str, str], int]) -> Mapping[tuple[str, str], int]:

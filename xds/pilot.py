@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,11 +19,15 @@ from xds.builders.scopes import (
     scope_of,
 )
 from xds.debounce import Debounce
+from xds.health.check import BadCheck, ClusterChecks, Target
 from xds.hub import Hub
 from xds.node import Node
 from xds.registrations import Workload
 
 logger = logging.getLogger(__name__)
+
+Ask = Callable[[tuple[ClusterChecks, ...]], None]
+"""Has exactly these endpoints checked from now on; raises `BadCheck` where that cannot be."""
 
 FORGET = 256
 """After so many scopes that joined, what was built for scopes that left is forgotten."""
@@ -32,13 +37,21 @@ class Pilot:
     """Publishes to `hub` whatever an event changes. For one event loop.
 
     The first change after quiet goes out at once; under a storm, changes are collected for
-    10 to 100 ms and published by `collect`. Workloads that come and go never wait.
+    10 to 100 ms and published by `collect`. Workloads that come and go, or turn well or unwell,
+    never wait.
 
     Attributes:
         hub: Where streams get their snapshots.
     """
 
-    def __init__(self, world: World, around: Surroundings) -> None:
+    def __init__(self, world: World, around: Surroundings, check: Ask | None = None) -> None:
+        """Begin with a World and its surroundings.
+
+        Args:
+            world: What is served first.
+            around: What else.
+            check: Told all that is to be checked, first now and then whenever it changes.
+        """
         self.hub: Hub[Scope] = Hub(self._scope_of, self._joined)
         self._world, self._around = world, around
         self._next: tuple[World, frozenset[str]] = world, around.functions
@@ -46,6 +59,9 @@ class Pilot:
         self._debounce = Debounce()
         self._waiting = asyncio.Event()
         self._joins = 0
+        self._check = check
+        self._asked: tuple[ClusterChecks, ...] = ()
+        self._ask()
 
     @property
     def world(self) -> World:
@@ -65,6 +81,13 @@ class Pilot:
     def adopt_workloads(self, workloads: tuple[Workload, ...]) -> None:
         """Serve with these workloads alive, now."""
         self._around = replace(self._around, workloads=workloads)
+        self._publish()
+
+    def adopt_unhealthy(self, unhealthy: frozenset[Target]) -> None:
+        """Serve with these endpoints getting no requests, now."""
+        if unhealthy == self._around.unhealthy:
+            return
+        self._around = replace(self._around, unhealthy=unhealthy)
         self._publish()
 
     def adopt_functions(self, functions: frozenset[str]) -> None:
@@ -115,6 +138,17 @@ class Pilot:
         for scope in self.hub.scopes:
             self._publish_to(scope)
         self._compiler.keep(self.hub.scopes)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Have checked what is to be checked, if that is another than before."""
+        if self._check is None or self._compiler.checks is self._asked:
+            return
+        self._asked = self._compiler.checks
+        try:
+            self._check(self._asked)
+        except BadCheck as error:
+            logger.error("checks stay as they were", extra={"reason": str(error)})  # noqa: TRY400
 
     def _publish_to(self, scope: Scope) -> None:
         try:

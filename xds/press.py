@@ -173,7 +173,6 @@ def _printed(form: Form, batch: Batch, serial: int) -> Response:
         resources = tuple(sent.values())
         wrap = form is Form.SOTW_TTL
         fields = [_wrapped_field(r) if wrap and r.ttl else _any_field(r) for r in resources]
-        fields += map(_wrapped, _bodiless(batch))
         end = []
     raw = b"".join(
         (

@@ -113,12 +113,13 @@ async def live(
         try:
             await asyncio.wait({coming})
             known: dict[Workload, int] = {}
+            memory = _Memory()
             told: tuple[Workload, ...] | None = None
             while True:
                 if coming.done():
                     known = {
                         workload: max(expires, back)
-                        for workload, expires in _readable(coming.result().values()).items()
+                        for workload, expires in memory.read(coming.result().values())
                     }
                     coming = loop.create_task(_following(views), name="registrations")
                 now = clock.unix_ns()
@@ -145,11 +146,37 @@ async def _following(views: AsyncGenerator[View]) -> View:
     return await anext(views)
 
 
-def _readable(records: Iterable[Record]) -> dict[Workload, int]:
-    return dict(read for record in records if (read := _read(record)) is not None)
+_Read = tuple[Workload, int] | None
+"""A workload and when its registration ends; None where the record is unreadable."""
 
 
-def _read(record: Record) -> tuple[Workload, int] | None:
+class _Memory:
+    """What each record of the last reading held; what a reading does not meet again is forgotten.
+
+    A record that was not written since is not read again, and a workload that is registered again
+    as it was stays the very same object.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, _Read]] = {}
+
+    def read(self, records: Iterable[Record]) -> list[tuple[Workload, int]]:
+        known = {record.key: self._one(record) for record in records}
+        self._known = known
+        return [read for _, read in known.values() if read is not None]
+
+    def _one(self, record: Record) -> tuple[int, _Read]:
+        before = self._known.get(record.key)
+        if before is not None and before[0] == record.revision:
+            return before
+        read = _read(record)
+        if read is not None and before is not None and before[1] is not None:
+            workload = before[1][0]
+            read = (workload if workload == read[0] else read[0], read[1])
+        return record.revision, read
+
+
+def _read(record: Record) -> _Read:
     service, _, workload_id = record.key.removeprefix(PREFIX).partition("/")
     try:
         return from_record(service, workload_id, record.body)

@@ -13,6 +13,11 @@ from xds.resource import Resource
 
 MOST_CHANGES = 100
 """Most fields that are listed of one resource."""
+REDACTED = "[redacted]"
+"""Stands for what is nobody's business, as in Envoy's ``/config_dump``."""
+
+_SECRET = frozenset({"private_key", "password", "pkcs12", "session_ticket_keys", "generic_secret"})
+"""Fields of TLS contexts and secrets that hold keys; a file's name is not one."""
 
 
 def configuration(found: Iterable[tuple[str, Standing]], *, bodies: bool) -> Iterator[Json]:
@@ -80,6 +85,22 @@ def _version(resource: Resource | None) -> str | None:
 
 def _body(resource: Resource) -> Json:
     try:
-        return any_json(resource.type_url, resource.body)
+        return _open(any_json(resource.type_url, resource.body))
     except Unreadable as error:
         return {"@type": resource.type_url, "unreadable": str(error)}
+
+
+def _open(value: Json) -> Json:
+    """Return a message without the secrets in it."""
+    if isinstance(value, dict):
+        return {
+            name: REDACTED if name in _SECRET and _is_inline(inner) else _open(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_open(inner) for inner in value]
+    return value
+
+
+def _is_inline(value: Json) -> bool:
+    return not (isinstance(value, dict) and value.keys() <= {"filename", "watched_directory"})

@@ -23,7 +23,7 @@ from xds.workload import BadWorkload
 
 _GRACE = 0.1
 _SPARE_CALLS = 100
-_KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS, _LEAST_PING_MS = 30_000, 10_000, 5_000
+_LEAST_PING_MS = 5_000
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -99,8 +99,9 @@ async def serving(
             ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
             ("grpc.server.max_pending_requests", limits.streams),
             ("grpc.server.max_pending_requests_hard_limit", 2 * limits.streams),
-            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            ("grpc.keepalive_time_ms", int(limits.keepalive_seconds * 1000)),
+            ("grpc.keepalive_timeout_ms", int(limits.keepalive_timeout_seconds * 1000)),
+            ("grpc.http2.ping_timeout_ms", int(limits.keepalive_timeout_seconds * 1000)),
             ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_MS),
         ]
     )

@@ -128,6 +128,8 @@ class Layer:
             new = sum(each.digest for each in added.values())
             index[type_url] = MappingProxyType(after)
             sums[type_url] = (sums.get(type_url, 0) - old + new) & _BITS
+            if not after:
+                del index[type_url], sums[type_url]
             changes[type_url] = Change(MappingProxyType(added), frozenset(lost))
         removed = any(change.gone for change in changes.values())
         return Layer(

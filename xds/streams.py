@@ -14,8 +14,11 @@ import grpc.aio
 from wherry.clock import Clock
 from wherry.errors import WherryError
 from xds import wire
+from xds.delta import DeltaRequest
 from xds.hub import Hub
 from xds.limits import Limits
+from xds.node import Node
+from xds.pace import Pace
 from xds.resource import TypeUrl
 from xds.services import AGGREGATED, SERVICES, DiscoveryService
 from xds.sotw import Request, SotwStream
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 SERVICE = AGGREGATED.name
 
+QUIET_SECONDS = 1.0
+"""How long refusals for the same reason are counted but not logged after one was."""
 HANDED_OVER_A_SECOND = 100
 """How many streams end in a second while there is time for so few."""
 
@@ -52,6 +57,8 @@ class Streams:
         self._open: set[Talk] = set()
         self._calls = 0
         self._by_node: Counter[str] = Counter()
+        self._pace = Pace(limits.streams_per_node, limits.openings_per_second)
+        self._said: dict[str, float] = {}
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return what a gRPC server needs to route discovery here."""
@@ -162,7 +169,9 @@ class Streams:
         if isinstance(error, Refused):
             code, reason = error.code, error.reason
         self.tally.refused[reason] += 1
-        if reason != "handed over":
+        now = self._setting.clock.now()
+        if reason != "handed over" and now >= self._said.get(reason, now):
+            self._said[reason] = now + QUIET_SECONDS
             logger.warning("stream refused", extra={"reason": str(error), "peer": context.peer()})
         await context.abort(code, str(error))
 
@@ -174,7 +183,22 @@ class Streams:
         request = wire.retyped(request, service.type_url)
         if node is None or not node.id:
             raise wire.BadRequest("stream: first request without a node, expected a node with id")
-        with self._counted(node.id), self._hub.joined(node) as link:
+        with self._counted(node.id):
+            if wait := self._pace.wait(node.id, self._setting.clock.now()):
+                self.tally.delayed += 1
+                await asyncio.sleep(wait)
+            await self._joined(service, node, request, context, delta=delta)
+
+    async def _joined(
+        self,
+        service: DiscoveryService,
+        node: Node,
+        request: Request | DeltaRequest,
+        context: Context,
+        *,
+        delta: bool,
+    ) -> None:
+        with self._hub.joined(node) as link:
             talk = Talk(service, link, context, self._setting, delta=delta)
             self._open.add(talk)
             self.tally.opened[service.short, "delta" if delta else "sotw"] += 1

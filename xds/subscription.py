@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from xds.aliases import called
+from xds.hosts import called
 from xds.resource import VIRTUAL_HOST, Ref, Resource, TypeUrl
 from xds.snapshot import NONE, Named, Snapshot
 
@@ -184,8 +184,9 @@ class Subscription:
         doubt: Names of which the client may hold another content than ``held`` says, and what
             that refers to.
         unsure: Names that a refused response would have removed.
+        lost: Names that the unanswered response leaves it with and that it did not always want.
         claims: Names and versions that the client says it holds, not yet compared.
-        refused: Content of the response refused last.
+        refused: Content of the response refused last, if there is nothing in it to park.
         version: Version of the desired state of this type; empty before there is one.
         settled: Version of the desired state that the client is known to hold.
         reached: The same, but what is about to be removed may still be there.
@@ -213,6 +214,7 @@ class Subscription:
     trials: list[frozenset[str]] = field(default_factory=list)
     doubt: dict[str, Refs] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
     claims: dict[str, str] = field(default_factory=dict)
     refused: object = None
     version: str = ""
@@ -273,6 +275,10 @@ class Subscription:
     def want(self, wanted: Wanted) -> None:
         """Adopt what the client wants from now on."""
         self.wanted, self.stale = wanted, True
+        if self.flight is not None:
+            now = wanted.of(self.flight.goal, self.type_url)
+            target = self.flight.target
+            self.lost.update(n for n in target if not (wanted.covers(n) or n in now))
         self.settled = self.reached = self.base = None
         self.forget_unwanted()
 
@@ -299,18 +305,20 @@ class Subscription:
     def accepted(self, batch: Batch, *, whole: bool) -> None:
         """Take note of an ACK of ``batch``, which is everything of its type if ``whole``."""
         self.accepted_version = batch.version
-        if batch.wanted is self.wanted:
+        if batch.wanted is self.wanted and not self.lost:
             self.held = batch.target
         else:  # what it dropped meanwhile it has no more, even if it wants it again
             self.held = {
                 name: r
                 for name, r in batch.target.items()
-                if name in batch.changed or name in self.held
+                if name in self.held or (name in batch.changed and name not in self.lost)
             }
             self.forget_unwanted()
         if self.base is None:
             self._clear(batch, whole=whole)
-        known = batch.wanted is self.wanted and not self.doubt
+        known = batch.wanted is self.wanted and not (self.doubt or self.lost)
+        if self.lost:
+            self.lost = set()
         clear = known and not (self.again or self.owed)
         self.reached = batch.reaches if clear else None
         self.settled = batch.settles if clear else None
@@ -340,8 +348,11 @@ class Subscription:
         """
         error = error[:MAX_ERROR]
         # What it accepted before is repeated where a refusal or a new stream left doubt.
+        self.lost = set()
         untried = batch.changed.keys() - self.parked.keys()
-        suspects = {n for n in untried if self.held.get(n) != batch.changed[n]} or untried
+        suspects = {n for n in untried if self.held.get(n) != batch.changed[n]}
+        if not suspects:  # then it does not hold what it seemed to
+            self.held = {name: r for name, r in self.held.items() if name not in untried}
         named = {name for name in suspects if _mentions(error, name)}
         blamed = named or suspects
         self.trials = [rest for group in self.trials if (rest := group - blamed)]
@@ -357,15 +368,16 @@ class Subscription:
         self.unsure.update(set(batch.removed).difference(batch.missing))
         if suspects:
             self.again.update(batch.missing)
-        self.refused = batch.content
+        self.refused = None if untried else batch.content
         self.settled = self.reached = self.base = None
         self.nack = Fault(batch.version, error)
         self.forget_unwanted()
 
     def unpark(self, goal: Snapshot) -> None:
         """Release parked content that is no longer what is desired."""
+        desired = self.wanted.of(goal, self.type_url)
         for name, fault in list(self.parked.items()):
-            now = goal.find(self.type_url, name)
+            now = desired.get(name)
             if now is None or now.version != fault.version:
                 del self.parked[name]
 

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 IN_SOTW = "xds.config.resource-in-sotw"
 """What a client says that understands envelopes around resources in the state of the world."""
 
+LAST_WRITE_SECONDS = 1.0
+"""Longest that the end of a stream waits for a client to take what is on its way."""
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Read = Callable[[bytes], tuple[Any, Node | None]]
 
@@ -88,7 +91,8 @@ class Talk:
         self._nacked_at: dict[TypeUrl, int] = {}
         self._sent, self._sent_bytes = 0, 0
         self._task: asyncio.Task[Any] | None = None
-        self._handed_over = False
+        self._handed_over, self._ending = False, False
+        self._waits: float | None = None
 
     @property
     def node(self) -> Node:
@@ -157,16 +161,31 @@ class Talk:
                     await self._listen(first)
                 except WherryError as error:
                     refusal = error
-                writing.cancel()
+                except asyncio.CancelledError:
+                    if not self._handed_over:
+                        raise
+                    refusal = self._moved()
+                await self._finish(writing)
         except asyncio.CancelledError:
-            if not self._handed_over or self._task is None:
+            if not self._handed_over:
                 raise
-            self._task.uncancel()
-            refusal = Refused(
-                grpc.StatusCode.UNAVAILABLE, "handed over", "stream: handed over, expected again"
-            )
+            refusal = self._moved()
         if refusal is not None:
             raise refusal
+
+    def _moved(self) -> Refused:
+        if self._task is not None:
+            self._task.uncancel()
+        return Refused(
+            grpc.StatusCode.UNAVAILABLE, "handed over", "stream: handed over, expected again"
+        )
+
+    async def _finish(self, writing: asyncio.Task[None]) -> None:
+        """Let a write that is under way end: gRPC sends no status after one that was cut off."""
+        self._ending = True
+        self._link.news.set()
+        await asyncio.wait((writing,), timeout=LAST_WRITE_SECONDS)
+        writing.cancel()
 
     async def _listen(self, first: Any) -> None:
         request, tally = first, self._setting.tally
@@ -191,6 +210,7 @@ class Talk:
             elif self._behind_since is not None and not link.changed and stream.settled:
                 tally.converge(clock.now() - self._behind_since)
                 self._behind_since = None
+            self._rouse()
             self._within_limits(request)
             if self._logged or request.error is not None:
                 self._log_nacks()
@@ -201,15 +221,22 @@ class Talk:
             if not request.type_url:
                 request = wire.retyped(request, only)
 
+    def _rouse(self) -> None:
+        """Wake the writer if it sleeps without end and there is an end now."""
+        if self._waits is None and self._stream.wake_at is not None:
+            self._link.news.set()
+
     async def _write(self) -> None:
         link, stream, clock = self._link, self._stream, self._setting.clock
         while True:
-            wake_at = stream.wake_at
+            wake_at = self._waits = stream.wake_at
             if wake_at is None:
                 await link.news.wait()
             else:
                 await self._news_before(wake_at)
             link.news.clear()
+            if self._ending:
+                return
             now = clock.now()
             responses, self._outbox = self._outbox, []
             if link.changed:
@@ -221,8 +248,16 @@ class Talk:
             elif wake_at is not None:
                 responses = responses + stream.tick(now)
             for response in responses:
-                self._count(response)
-                await self._context.write(response.raw)
+                if not await self._write_one(response) or self._ending:
+                    return
+
+    async def _write_one(self, response: Response) -> bool:
+        self._count(response)
+        try:
+            await self._context.write(response.raw)
+        except grpc.aio.InternalError:  # the client is gone; reading ends, too
+            return False
+        return True
 
     async def _news_before(self, wake_at: float) -> None:
         delay = wake_at - self._setting.clock.now()

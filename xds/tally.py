@@ -22,6 +22,7 @@ class Tally:
         requests: Requests read.
         opened: Streams opened, by service and variant.
         refused: Streams and requests refused, by reason.
+        delayed: Streams that waited because their client opened too many.
         converged: Times from a change to a client that has it, by bucket of `BOUNDS`.
         converged_seconds: Those times added up.
     """
@@ -33,6 +34,7 @@ class Tally:
     requests: int = 0
     opened: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    delayed: int = 0
     converged: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     converged_seconds: float = 0.0
 

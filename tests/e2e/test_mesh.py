@@ -1,49 +1,31 @@
 """Real Envoys, told by the Pilot: what a file says is what requests meet."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import pytest
+from support.edge import Load, edge_of, route, services, to
 from support.house import command_of, descendants
-from support.members import Mesh, mesh, until
+from support.members import mesh, until
 from yarl import URL
 
-from wherry.cli.envoys import Envoy, free_port, serving
+from wherry.cli.envoys import free_port
 from wherry.cli.gateways import Gateways
 from wherry.cli.owned import owned
 from wherry.cli.programs import Programs
 from wherry.config import assemble
 from wherry.errors import MissingBinary, PortInUse, StartError
-from wherry.serve import Address, bound, reserved
+from wherry.serve import bound
 from xds.workload import from_record, record_body
 
 pytestmark = pytest.mark.e2e
 
-EDGE = """\
-services: {%s}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec: {gatewayClassName: wherry, listeners: [{name: http, port: 80}]}
-"""
-ROUTE = """\
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: %s}
-spec: {parentRefs: [%s], hostnames: %s, rules: [%s]}
-"""
 POLICY = """\
 ---
 apiVersion: security.istio.io/v1
@@ -51,47 +33,6 @@ kind: AuthorizationPolicy
 metadata: {name: %s}
 spec: {selector: {matchLabels: {app: %s}}, action: %s, rules: %s}
 """
-
-
-def services(*names: str) -> str:
-    return EDGE % ", ".join(f"{name}: {{}}" for name in names)
-
-
-def route(name: str, *rules: str, parent: str = "{name: edge}", hosts: str = "[]") -> str:
-    return ROUTE % (name, parent, hosts, ", ".join(rules))
-
-
-def to(service: str, match: str = "") -> str:
-    return f"{{matches: [{{{match}}}], backendRefs: [{{name: {service}}}]}}"
-
-
-@dataclass
-class Edge:
-    """The ingress as a client sees it."""
-
-    at: str
-    client: aiohttp.ClientSession
-
-    async def asks(self, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict]:
-        """Send a request as it is written; return the status and what the program said."""
-        url = URL(self.at + path, encoded=True)
-        async with self.client.request(method, url, headers=headers) as answer:
-            text = await answer.text()
-            return answer.status, json.loads(text) if text.startswith("{") else {}
-
-    async def meets(self, path: str = "/", method: str = "GET", **headers: str) -> object:
-        """Return the service that answers, or the status of a refusal."""
-        status, said = await self.asks(path, method, **headers)
-        return said["service"] if status == 200 else status
-
-
-@asynccontextmanager
-async def edge_of(made: Mesh) -> AsyncIterator[Edge]:
-    with reserved("ingress", Address()) as held:
-        metadata = {"role": "gateway", "gateway": "edge", "ports": {"80": bound(held).port}}
-        spec = Envoy("gateway~edge", metadata, made.pilot.address, made.run)
-        async with serving(spec), aiohttp.ClientSession() as client:
-            yield Edge(bound(held).url, client)
 
 
 async def raw(address: str, request: bytes) -> bytes:
@@ -105,42 +46,6 @@ async def raw(address: str, request: bytes) -> bytes:
     finally:
         writer.close()
         await writer.wait_closed()
-
-
-@dataclass
-class Load:
-    """Requests that never pause, and how each of them ended."""
-
-    edge: Edge
-    path: str = "/"
-    ended: Counter[object] = field(default_factory=Counter)
-    _fresh: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @asynccontextmanager
-    async def flowing(self, workers: int = 6) -> AsyncIterator["Load"]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ask(), name=f"load {n}") for n in range(workers)]
-            await self.more(20)
-            yield self
-            for task in tasks:
-                task.cancel()
-
-    async def _ask(self) -> None:
-        while True:
-            try:
-                ended = await self.edge.meets(self.path)
-            except aiohttp.ClientError as error:
-                ended = repr(error)
-            self.ended[ended] += 1
-            self._fresh.set()
-
-    async def more(self, count: int) -> None:
-        """Return when so many more have ended."""
-        async with asyncio.timeout(30):
-            wanted = self.ended.total() + count
-            while self.ended.total() < wanted:
-                self._fresh.clear()
-                await self._fresh.wait()
 
 
 RULES = [

@@ -2,7 +2,6 @@
 
 from hypothesis.stateful import precondition, rule
 from support.free_machine import FreeMachine, Subscriber
-from support.goals import a_goal
 from support.stream_machine import FOLLOWED, Envoy, EnvoyMachine, cases, randoms
 
 from xds.delta import DeltaRequest, DeltaStream
@@ -118,7 +117,6 @@ class FreeDeltaMachine(FreeMachine):
 
 TestDeltaMachine = cases(DeltaMachine)
 TestFreeDeltaMachine = cases(FreeDeltaMachine)
-
 
 
 def endpoint(name, body=b"1"):

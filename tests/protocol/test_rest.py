@@ -1,5 +1,6 @@
 """Discovery by REST: what a request gets, and a real Envoy that lives on polls alone."""
 
+import asyncio
 import io
 import json
 from contextlib import asynccontextmanager
@@ -10,12 +11,21 @@ import pytest
 from support.members import mesh, until
 
 from wherry.cli.envoys import Envoy, serving
+from wherry.clock import SystemClock
 from wherry.config import assemble
+from wherry.model.world import World
 from wherry.serve import Address, bound, reserved
 from xds.bootstrap import PILOT
-from xds.http import Limits
+from xds.http import Known, Limits, pages
+from xds.hub import Hub
+from xds.node import Node
+from xds.polls import FORGOTTEN_AFTER, REFUSED, Polls
+from xds.resource import CLUSTER
 from xds.rest import Answers, request_bytes, rest_source
-from xds.wire import BadRequest, request_from
+from xds.sotw import Request
+from xds.streams import Limits as StreamLimits
+from xds.streams import Streams
+from xds.wire import MESSAGES, BadRequest, request_from
 
 WORLD = """\
 services: {one: {}, two: {}}
@@ -30,6 +40,8 @@ kind: HTTPRoute
 metadata: {name: r}
 spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: %s}]}]}
 """
+REPEATED = "{path: {type: RegularExpression, value: '/((a{100}){100}){10}'}}"
+"""Python reads it; RE2 does not, for it repeats more than a thousand times."""
 NODE = {
     "id": "gateway~edge",
     "metadata": {"role": "gateway", "gateway": "edge", "ports": {"80": 8080}},
@@ -150,6 +162,8 @@ async def test_who_polls_is_listed_with_what_it_accepted(pilot, client):
     await discover(pilot, client, "clusters", version_info=said["version_info"])
     [cds] = await types()
     assert (cds["state"], cds["version"]) == ("ack", said["version_info"])
+    async with client.get(f"{url}/edge/config") as answer:
+        assert (answer.status, "it polls" in (await answer.json())["error"]) == (409, True)
 
 
 def polling(spec, port):
@@ -198,12 +212,37 @@ async def test_an_envoy_that_only_polls_serves_and_takes_a_change(pilot, client)
         await pilot.worlds.replace(assemble({Path("mesh.yaml"): WORLD % "two"}))
         await until(lambda: meets("two"))
 
+        async def refused():
+            async with client.get(f"http://{pilot.pilot.pages}/api/proxies") as answer:
+                return [
+                    (each["type"], each["resource"], each["reason"], *each["sources"])
+                    for each in (await answer.json())["refusals"]
+                ]
+
+        bad = WORLD % "two"
+        bad = bad.replace("rules: [{", f"rules: [{{matches: [{REPEATED}], ")
+        await pilot.worlds.replace(assemble({Path("mesh.yaml"): bad}))
+        await until(refused)
+        place = {"kind": "HTTPRoute", "name": "r", "where": "mesh.yaml:8", "likely": True}
+        assert await refused() == [("rds", "gateway/edge/80", REFUSED, place)]
+        assert await meets("two")
+        async with client.get(f"http://{pilot.pilot.pages}/metrics") as answer:
+            text = await answer.text()
+        assert 'wherry_xds_nacks_total{type="rds"} 1.0' in text
+        assert 'source="mesh.yaml:8",type="rds"} 1.0' in text
+
+        await pilot.worlds.replace(assemble({Path("mesh.yaml"): WORLD % "one"}))
+        await until(lambda: meets("one"))
+
+        async def accepted():
+            return not await refused()
+
+        await until(accepted)
+
 
 def test_what_is_kept_of_answers_is_bounded(monkeypatch):
     monkeypatch.setattr("xds.rest.MOST_KEPT", 400)
     answers = Answers(1.0)
-    from xds.wire import MESSAGES  # noqa: PLC0415
-
     kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
     for number in range(50):
         response = MESSAGES["DiscoveryResponse"](version_info=str(number), type_url=kind)
@@ -212,3 +251,113 @@ def test_what_is_kept_of_answers_is_bounded(monkeypatch):
         said = json.loads(answers.answer(response.SerializeToString()).text)
         assert said["resources"] == [{"@type": kind, "cluster_name": name.decode()}]
     assert 0 < answers.kept <= 400
+
+
+@asynccontextmanager
+async def small(**limits):
+    """Serve a hub of which nobody has heard, with such limits."""
+    clock = SystemClock()
+
+    def scope_of(node):
+        raise BadRequest(f"node {node.id!r}: unknown, expected another")
+
+    hub = Hub(scope_of)
+    known = Known(Streams(hub, clock, StreamLimits()), hub, World, clock)
+    async with pages(Address(), known, Limits(**limits)) as where:
+        yield f"http://{where}", known
+
+
+async def test_a_slow_request_is_cut_off_and_only_so_many_are_taken_at_once(client):
+    async with small(polls=1, questions=1, seconds=0.5) as (url, _):
+        begun = asyncio.Event()
+
+        async def forever():
+            yield b"{"
+            begun.set()
+            await asyncio.Event().wait()
+
+        async with asyncio.TaskGroup() as group:
+            slow = group.create_task(client.post(f"{url}/v3/discovery:clusters", data=forever()))
+            await begun.wait()
+
+            async def full():
+                async with client.post(f"{url}/v3/discovery:clusters", json={}) as answer:
+                    return answer.status == 503 and answer.headers["Retry-After"] == "1"
+
+            await until(full)
+            async with client.get(f"{url}/metrics") as answer:
+                assert answer.status == 200
+            assert (await slow).status == 503
+        slow.result().close()
+        async with client.post(f"{url}/v3/discovery:clusters", json={}) as answer:
+            assert answer.status == 400
+
+
+async def test_who_nobody_knows_is_refused_and_counted(client):
+    async with small() as (url, known):
+        body = {"node": {"id": "x"}}
+        async with client.post(f"{url}/v3/discovery:clusters", json=body) as answer:
+            assert (answer.status, "unknown, expected" in await answer.text()) == (400, True)
+        assert known.streams.tally.refused == {"bad request": 1}
+        async with client.get(f"{url}/api/proxies") as answer:
+            assert (await answer.json())["proxies"] == []
+        async with client.get(f"{url}/api/load") as answer:
+            assert await answer.json() == {"clusters": [], "nodes": [], "omitted": 0}
+
+
+async def test_who_stops_asking_is_forgotten_and_its_scope_too():
+    clock, hub = Ticking(), Hub(lambda node: node.id, lambda _scope, _node: None)
+    polls = Polls(hub, clock)
+    polls.asked(Node("a"), Request(CLUSTER))
+    clock.seconds = FORGOTTEN_AFTER / 2
+    polls.asked(Node("b"), Request(CLUSTER))
+    clock.seconds = FORGOTTEN_AFTER + 1
+    polls.sweep()
+    assert [each.node.id for each in polls.status()] == ["b"]
+    assert hub.scopes == {"b"}
+    polls.close()
+    assert hub.scopes == set()
+
+
+def test_an_answer_that_the_next_request_does_not_bear_out_was_refused():
+    hub = Hub(lambda node: node.id, lambda _scope, _node: None)
+    polls, node = Polls(hub, Ticking()), Node("a")
+
+    def asks(version, *names):
+        return polls.asked(node, Request(CLUSTER, frozenset(names), version=version))
+
+    def given(version, *names):
+        polls.answered(node, Request(CLUSTER, frozenset(names)), version, 10)
+
+    def shown():
+        [status] = polls.status()
+        [found] = status.types
+        return found.error, found.awaiting, [name for name, _, _ in found.faults]
+
+    assert not asks("", "x")
+    given("1", "x")
+    assert shown() == (None, True, [])
+    assert not asks("", "y")  # another question says nothing about this one
+    assert not asks("1", "x")
+    assert shown() == (None, False, [])
+    given("2", "x")
+    assert asks("1", "x")
+    assert shown() == (REFUSED, False, ["x"])
+    given("2", "x")
+    assert not asks("1", "x")  # told once
+    given("3", "x")
+    assert not asks("3", "x")
+    assert shown() == (None, False, [])
+    polls.close()
+
+
+class Ticking:
+    """A clock that stands until it is moved."""
+
+    seconds = 0.0
+
+    def now(self):
+        return self.seconds
+
+    def unix_ns(self):
+        return int(self.seconds * 1e9)

@@ -63,6 +63,7 @@ class SotwMachine(EnvoyMachine):
         version = self.client.versions.get(CLUSTER)
         return version is None or self.memory.whole(CLUSTER, version) is not None
 
+
 EVERYTHING = frozenset({WILDCARD, "and no name was ever given"})
 
 
@@ -112,7 +113,6 @@ class FreeSotwMachine(FreeMachine):
 
 TestSotwMachine = cases(SotwMachine)
 TestFreeSotwMachine = cases(FreeSotwMachine)
-
 
 
 def cluster(name, body=b"1"):

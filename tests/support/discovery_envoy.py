@@ -135,9 +135,10 @@ async def running(config, folder):
     admin = {"address": {"pipe": {"path": str(folder / "admin.sock")}}}
     file.write_text(json.dumps({"admin": admin, **config}))
     arguments = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
-    process = await asyncio.create_subprocess_exec(
-        binary, "-c", str(file), "--log-path", str(log), *arguments
-    )
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            binary, "-c", str(file), *arguments, stdout=out, stderr=out
+        )
     envoy = Envoy(process, folder)
     try:
         await _answers(envoy)

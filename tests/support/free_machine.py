@@ -4,9 +4,9 @@ from collections import deque
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
+
 from support.goals import NAMES, a_goal, chance, is_bad, some
 from support.stream_machine import Machine, randoms
-
 from xds.resource import FULL_STATE, Resource
 from xds.subscription import WILDCARD
 
@@ -144,6 +144,9 @@ class FreeMachine(Machine):
         before, self.client = self.client, self.new_client(self.client)
         for type_url, topic in before.opened().items():
             now = self.client.topics[type_url]
+            whole = self.memory.whole(type_url, topic.version) or {}
+            if type_url in FULL_STATE and not whole.keys() <= topic.held.keys():
+                now.version = ""  # it accepted that while it asked for less
             for name in some(random, list(now.held), 20):
                 body = random.choice((b"1", b"2", b"of another server"))
                 now.held = {**now.held, name: Resource(type_url, name, body, now.held[name].refs)}
@@ -175,6 +178,8 @@ class FreeMachine(Machine):
             held = topic.held
             if not self.removes(type_url):
                 held = {n: r for n, r in held.items() if n in named}
+            kept = self.kept_on_demand(type_url, wanted)
+            held = {n: r for n, r in held.items() if n in named or n not in kept}
             assert any_bad or held == named or (bound and named.items() <= held.items())
             exact = exact and held == named
             delivered, refused, bad = self.sorted_out(named, wanted)
@@ -186,16 +191,22 @@ class FreeMachine(Machine):
             assert any_bad or not asked - named.keys() or not self.removes_by_name
         assert self.stream.settled == exact or bound
 
+    def kept_on_demand(self, type_url, wanted):
+        """Return names that stay, unlisted, for what is wanted refers to them."""
+        refs = {ref for named in wanted.values() for r in named.values() for ref in r.refs}
+        return {name for kind, name in refs if kind == type_url}
+
     def cannot_let_go(self):
         """Return whether the client insists on what is gone, and may hold it, and what it needs.
 
         In the state of the world nothing but the client can end that.
         """
-        return any(
-            (topic.names | topic.held.keys()) - self.wanted(type_url, topic).keys()
-            for type_url, topic in self.client.opened().items()
-            if not self.removes(type_url)
-        )
+        for type_url, topic in self.client.opened().items():
+            unclear = self.stream.subscriptions[type_url].doubt.keys()
+            insists = topic.names | topic.held.keys() | unclear
+            if not self.removes(type_url) and insists - self.wanted(type_url, topic).keys():
+                return True
+        return False
 
     def wanted(self, type_url, topic):
         named = dict(self.goal.named(type_url)) if topic.wildcard else {}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from support.members import ended, until
 from wherry.serve import Address
@@ -61,9 +63,17 @@ class Backends:
         self._channel = channel
         self._servers: list[grpc.aio.Server] = []
 
-    async def add(self, word: str, *services: str, version: str = "v1") -> Backend:
+    async def add(
+        self,
+        word: str,
+        *services: str,
+        version: str = "v1",
+        health: grpc_health.aio.HealthServicer | None = None,
+    ) -> Backend:
         """Start a server that answers with ``word``; register it for each of ``services``."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        if health is not None:
+            add_HealthServicer_to_server(health, server)
         server.add_generic_rpc_handlers((_Says(word),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -60,7 +60,7 @@ def address(port):
 
 
 def cluster(name, source, seconds=1.0, refs=(), **more):
-    """Return a cluster whose endpoints come from ``source``, with ``refs`` to what else it needs."""
+    """Return a cluster whose endpoints come from ``source``; ``refs``: what else it needs."""
     content = {
         "name": name,
         "type": "EDS",
@@ -97,8 +97,8 @@ def says(status, text, **match):
 ROUTER = {"name": "router", "typed_config": typed(f"{_FILTERS}.http.router.v3.Router")}
 
 
-def listener(*filters, refs=(), chain=None, port=0, **manager):
-    """Return a listener ``in`` with one HTTP connection manager.
+def listener(*filters, refs=(), chain=None, port=0, name="in", **manager):
+    """Return a listener with one HTTP connection manager.
 
     Args:
         filters: HTTP filters before the router, in JSON.
@@ -112,8 +112,8 @@ def listener(*filters, refs=(), chain=None, port=0, **manager):
         **{"stat_prefix": "in", "http_filters": [*filters, ROUTER], **manager},
     )
     chains = [{"filters": [{"name": "hcm", "typed_config": hcm}], **(chain or {})}]
-    content = {"name": "in", "address": address(port), "filter_chains": chains}
-    return made(LISTENER, "in", content, *refs)
+    content = {"name": name, "address": address(port), "filter_chains": chains}
+    return made(LISTENER, name, content, *refs)
 
 
 def routed(source, *filters, name="routes", **more):

@@ -25,6 +25,7 @@ def cases(machine):
     """Return the tests of a machine: the same on every run in CI, with time of their own."""
     tests = machine.TestCase
     tests.settings = settings(
+        max_examples=6 * settings().max_examples,
         deadline=None,
         derandomize="CI" in os.environ,
         stateful_step_count=40,

@@ -8,7 +8,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.rbac.v3 import RbacAction
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, ScopedRouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
 from envoy_data_plane.envoy.extensions.filters.http.rbac.v3 import RbacPerRoute
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -22,6 +22,7 @@ from wherry.model.world import World
 from xds.builders.access import ALLOW, CHECK, DENY
 from xds.builders.compiler import snapshot
 from xds.builders.listeners import POLICY, TELEMETRY
+from xds.builders.messages import SCOPE_HEADER
 from xds.builders.scopes import (
     EgressScope,
     GatewayScope,
@@ -30,7 +31,8 @@ from xds.builders.scopes import (
     UnknownNode,
     scope_of,
 )
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
+from xds.snapshot import Snapshot
 from xds.workload import Workload
 
 AROUND = Surroundings((), frozenset(), ("127.0.0.1", 18002), ("127.0.0.1", 18001))
@@ -64,13 +66,36 @@ def to(service: str, match: str = "") -> str:
 
 
 def hosts_of(made: World, *, scope=EDGE, name="gateway/edge/80") -> dict:
-    held = snapshot(scope, made, AROUND).named(ROUTE)[name]
-    parsed = RouteConfiguration.parse(held.body)
+    """Return the routes of each host, found as the listener of that name says."""
+    held = snapshot(scope, made, AROUND)
+    by_scope = scoped_hosts(held, name)
+    if (whole := held.named(ROUTE).get(name)) is None:
+        return by_scope
+    parsed = RouteConfiguration.parse(whole.body)
     assert parsed.name == name
     domains = [d for host in parsed.virtual_hosts for d in host.domains]
     assert len(domains) == len(set(domains))
     assert len({host.name for host in parsed.virtual_hosts}) == len(parsed.virtual_hosts)
-    return {domain: host.routes for host in parsed.virtual_hosts for domain in host.domains}
+    found = {domain: host.routes for host in parsed.virtual_hosts for domain in host.domains}
+    assert {host: found[host] for host in by_scope} == by_scope
+    return found
+
+
+def scoped_hosts(held: Snapshot, table: str) -> dict:
+    found = {}
+    for name, resource in held.named(SCOPED_ROUTE).items():
+        scope = ScopedRouteConfiguration.parse(resource.body)
+        where, host = (fragment.string_key for fragment in scope.key.fragments)
+        assert scope.name == name == f"{where}/{host}"
+        assert resource.refs == {(ROUTE, scope.route_configuration_name)}
+        if where == table:
+            routes = held.named(ROUTE)[scope.route_configuration_name]
+            parsed = RouteConfiguration.parse(routes.body)
+            assert parsed.request_headers_to_remove == [SCOPE_HEADER]
+            [only] = parsed.virtual_hosts
+            assert host in only.domains
+            found[host] = only.routes
+    return found
 
 
 def at_edge(*rules: str) -> list:
@@ -156,17 +181,24 @@ def test_a_rule_without_a_living_backend_answers_500(refs):
 
 
 def test_safe_methods_are_sent_again_after_a_reset_and_others_only_if_never_read():
-    safe, rest = at_edge(to("one"))
+    made = world(GATEWAY % ANYWHERE, route("all", to("one")))
+    whole = snapshot(EDGE, made, AROUND).named(ROUTE)["gateway/edge/80"]
+    [host] = RouteConfiguration.parse(whole.body).virtual_hosts
+    safe, rest = host.routes
     [method] = safe.match.headers
     assert method.string_match.safe_regex.regex == "GET|HEAD|OPTIONS|TRACE"
     assert "reset," in safe.route.retry_policy.retry_on
     assert not rest.match.headers
-    assert "reset," not in rest.route.retry_policy.retry_on
-    assert "reset-before-request" in rest.route.retry_policy.retry_on
+    assert rest.route.retry_policy is None
+    assert "reset," not in host.retry_policy.retry_on
+    assert "reset-before-request" in host.retry_policy.retry_on
     [post] = at_edge(to("one", "method: POST"))
-    assert post.route.retry_policy.retry_on == rest.route.retry_policy.retry_on
+    assert post.route.retry_policy is None
     [get] = at_edge(to("one", "method: GET"))
     assert get.route.retry_policy.retry_on == safe.route.retry_policy.retry_on
+    timed = "{timeouts: {backendRequest: 1s}, backendRefs: [{name: one}]}"
+    _, rest = at_edge(timed)
+    assert rest.route.retry_policy.retry_on == host.retry_policy.retry_on
 
 
 def test_header_changes_are_literal_and_keep_their_kind():
@@ -206,7 +238,7 @@ HOSTS = [
     ("a.test", "['*.test', a.test]", {"a.test": ["one"]}),
     ("a.test", "[b.test]", {"a.test": []}),
     ("'*.test'", "[a.test, x.y.test, test, a.other]",
-     {"*.test": [], "a.test": ["one"], "x.y.test": ["one"]}),
+     {"a.test": ["one"], "x.y.test": ["one"]}),
     ("'*.a.test'", "['*.test']", {"*.a.test": ["one"]}),
     ("'*.test'", "['*.a.test']", {"*.test": [], "*.a.test": ["one"]}),
 ]  # fmt: skip
@@ -272,13 +304,80 @@ def test_a_route_to_a_service_governs_calls_inside_the_mesh_only():
     assert targets(hosts_of(made)["*"]) == ["web"]
 
 
-def test_an_unknown_host_is_answered_502_and_each_service_has_a_name_on_loopback():
-    hosts = outbound(world())
-    assert sorted(hosts) == sorted(
-        ["*", *(n + end for n in ("web", "one", "two") for end in ("", ".localhost"))]
+def test_each_service_has_a_name_and_one_on_loopback():
+    names = (n + end for n in ("web", "one", "two") for end in ("", ".localhost"))
+    assert sorted(outbound(world())) == sorted(names)
+
+
+def manager_of(scope, made: World, name: str, around: Surroundings = AROUND):
+    held = snapshot(scope, made, around).named(LISTENER)[name]
+    [chain] = Listener.parse(held.body).filter_chains
+    return HttpConnectionManager.parse(chain.filters[0].typed_config.value)
+
+
+def test_where_there_is_no_route_calls_are_answered_502_and_requests_from_outside_404():
+    made = world(GATEWAY % ANYWHERE)
+    for scope, name in ((SIDECAR, "outbound"), (EGRESS, "egress/gateway")):
+        [mapper] = manager_of(scope, made, name).local_reply_config.mappers
+        assert mapper.filter.response_flag_filter.flags == ["NR"]
+        assert mapper.status_code == 502
+    assert manager_of(EDGE, made, "gateway/edge/80").local_reply_config is None
+
+
+def test_a_service_of_which_no_rule_takes_a_call_answers_404():
+    parent = "{group: '', kind: Service, name: web}"
+    some = route("r", to("one", "path: {value: /x}") + ", " + to("one", "method: GET"),
+                 parent=parent)  # fmt: skip
+    *_, last = outbound(world(some))["web"]
+    assert (last.match.prefix, last.direct_response.status) == ("/", 404)
+    every = route("r", to("one", "path: {value: /x}") + ", " + to("two"), parent=parent)
+    assert not [r for r in outbound(world(every))["web"] if r.direct_response]
+
+
+@pytest.mark.parametrize(
+    ("listeners", "hosts", "scoped"),
+    [
+        ("{name: a, port: 80}", ["[a.test]", "[b.test, a.test]"], True),
+        ("{name: a, port: 80, hostname: a.test}", ["[]"], True),
+        ("{name: a, port: 80, hostname: '*.test'}", ["[a.test]"], True),
+        ("{name: a, port: 80, hostname: '*.test'}", ["[]"], False),
+        ("{name: a, port: 80}", ["[a.test]", "[]"], False),
+        ("{name: a, port: 80}", ["[a.test]", "['*.test']"], False),
+        ("{name: a, port: 80}", [], False),
+    ],
+)
+def test_a_port_of_exact_host_names_sends_each_host_by_itself(listeners, hosts, scoped):
+    routes = [route(f"r{i}", to("one"), hosts=each) for i, each in enumerate(hosts)]
+    made = world(GATEWAY % listeners, *routes)
+    manager = manager_of(EDGE, made, "gateway/edge/80")
+    assert (manager.scoped_routes is not None) is scoped
+    assert (manager.rds is None) is scoped
+    assert ("gateway/edge/80" not in snapshot(EDGE, made, AROUND).named(ROUTE)) is scoped
+    [early] = manager.early_header_mutation_extensions
+    assert (SCOPE_HEADER.encode() in early.typed_config.value) is scoped
+
+
+def test_the_same_host_on_two_ports_is_two_scopes():
+    listeners = "{name: a, port: 80}, {name: b, port: 81}"
+    made = world(
+        GATEWAY % listeners,
+        route("one", to("one"), parent="{name: edge, sectionName: a}", hosts="[a.test]"),
+        route("two", to("two"), parent="{name: edge, port: 81}", hosts="[a.test]"),
     )
-    [nowhere] = hosts["*"]
-    assert nowhere.direct_response.status == 502
+    assert targets(hosts_of(made)["a.test"]) == ["one"]
+    assert targets(hosts_of(made, name="gateway/edge/81")["a.test"]) == ["two"]
+    assert set(snapshot(EDGE, made, AROUND).named(SCOPED_ROUTE)) == {
+        "gateway/edge/80/a.test", "gateway/edge/81/a.test",
+    }  # fmt: skip
+
+
+def test_hosts_keep_their_scopes_when_another_route_takes_the_port_off_them():
+    exact = route("r", to("one"), hosts="[a.test]")
+    before = snapshot(EDGE, world(GATEWAY % ANYWHERE, exact), AROUND)
+    made = world(GATEWAY % ANYWHERE, exact, route("all", to("two")))
+    after = snapshot(EDGE, made, AROUND)
+    assert before.version(LISTENER) != after.version(LISTENER)
+    assert before.named(SCOPED_ROUTE).keys() == after.named(SCOPED_ROUTE).keys()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from wherry.model.access import AuthorizationPolicy, CheckPolicy
 from wherry.model.function import Function
+from wherry.model.health import HealthCheck
 from wherry.model.product import ApiProduct
 from wherry.model.route import Gateway, HTTPRoute
 from wherry.model.service import Service
@@ -24,7 +25,8 @@ from xds.builders.scopes import (
     SidecarScope,
     Surroundings,
 )
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.health.check import Endpoint
+from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
 from xds.snapshot import Snapshot
 from xds.workload import Workload
 
@@ -222,9 +224,37 @@ class Edits(RuleBasedStateMachine):
         alive = tuple(sorted(alive, key=lambda w: (w.service, w.id)))
         self.around = replace(self.around, workloads=alive)
 
+    @rule(name=st.sampled_from(["x", "y"]), way=st.sampled_from(["tcp", "grpc"]), service=services)
+    def a_health_check(self, name, way, service):
+        if service in self.world.services:
+            made = named("HealthCheck", "wherry.dev/v1", name, {"service": service, way: {}})
+            self.put("health_checks", name, HealthCheck.model_validate(made))
+
+    @rule(name=st.sampled_from(["x", "y"]))
+    def no_health_check(self, name):
+        self.dropped("health_checks", name)
+
+    @rule(
+        bad=st.frozensets(
+            st.tuples(
+                st.builds("health/{}".format, services),
+                st.builds(Endpoint, st.just("127.0.0.1"), st.integers(1, 3)),
+            )
+        )
+    )
+    def unhealthy(self, bad):
+        self.around = replace(self.around, unhealthy=bad)
+
     @rule()
     def written_again(self):
-        fields = ("services", "http_routes", "gateways", "sidecars", "authorization_policies")
+        fields = (
+            "services",
+            "http_routes",
+            "gateways",
+            "sidecars",
+            "authorization_policies",
+            "health_checks",
+        )
         again = {
             field: {n: v.model_copy(deep=True) for n, v in getattr(self.world, field).items()}
             for field in fields
@@ -245,6 +275,7 @@ class Edits(RuleBasedStateMachine):
         for scope in SCOPES:
             stepwise = self.compiler.snapshot(scope)
             assert bodies(stepwise) == bodies(snapshot(scope, self.world, self.around))
+        assert self.compiler.checks == Compiler(self.world, self.around).checks
 
 
 def bodies(held: Snapshot) -> dict:
@@ -298,7 +329,7 @@ def test_what_a_change_does_not_touch_is_not_built_again():
     routed = replace(WORLD, http_routes={"r-a": attached("a", "c")})
     compiler.update(routed, moved)
     last = compiler.snapshot(BESIDE_A)
-    assert differing(after, last) == {(ROUTE, "outbound")}
+    assert differing(after, last) == {(ROUTE, "outbound/a")}
     assert last.layers[0].parent() is after.layers[0]
 
 
@@ -313,9 +344,9 @@ def test_a_world_that_says_the_same_in_other_objects_changes_nothing():
 
 def test_a_resource_names_what_it_was_made_from():
     held = Compiler(WORLD, AROUND).snapshot(BESIDE_A)
-    assert held.find(ROUTE, "outbound").sources == {
-        ("HTTPRoute", "r-a"), ("Service", "b"), ("Service", "c"),
-    }  # fmt: skip
+    assert held.find(ROUTE, "outbound/a").sources == {("HTTPRoute", "r-a")}
+    assert held.find(ROUTE, "outbound/b").sources == {("Service", "b")}
+    assert held.find(SCOPED_ROUTE, "outbound/b.localhost").sources == {("Service", "b")}
     assert held.find(CLUSTER, "b").sources == held.find(ENDPOINT, "b").sources == {("Service", "b")}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import Secret
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -14,11 +15,13 @@ from wherry.cli import proxy
 from wherry.cli.status import NOBODY, age, size, view
 from wherry.config import assemble
 from xds.changes import FieldChange, changes
+from xds.encode import encode
 from xds.inspect import Standing, proxies, refusals, sources_of, standings
+from xds.load.status import ClusterLoad, PlaceLoad
 from xds.metrics import MOST_CLIENTS, MOST_REFUSED, Seen, exposition
 from xds.node import Node
-from xds.report import configuration, difference
-from xds.resource import CLUSTER, ENDPOINT, ROUTE, Resource
+from xds.report import REDACTED, configuration, difference
+from xds.resource import CLUSTER, ENDPOINT, ROUTE, SECRET, Resource
 from xds.snapshot import Snapshot
 from xds.sotw import Request, SotwStream
 from xds.status import StreamStatus, types_of
@@ -179,6 +182,21 @@ def test_the_configuration_has_what_was_acknowledged_and_what_is_out():
     json.dumps([row, bare])
 
 
+def test_no_key_is_shown_to_operators():
+    key = {"inline_string": "PRIVATE"}
+    certificate = {"certificate_chain": {"inline_string": "CHAIN"}, "private_key": key}
+    secret = Secret.from_dict({"name": "s", "tls_certificate": certificate})
+    held = Resource(SECRET, "s", encode(secret))
+    standing = Standing(SECRET, "s", held, None, held, None)
+    [row] = configuration([("ads", standing)], bodies=True)
+    shown_ = row["resource"]["tls_certificate"]
+    assert shown_["private_key"] == REDACTED
+    assert shown_["certificate_chain"] == {"inline_string": "CHAIN"}
+    older = Resource(SECRET, "s", encode(Secret.from_dict({"name": "s"})))
+    [row] = difference([("ads", Standing(SECRET, "s", older, None, held, None))], WORLD)
+    assert "PRIVATE" not in json.dumps(row)
+
+
 def test_a_difference_names_the_fields_and_the_reason():
     before, after = Snapshot.of([cluster("a")]), Snapshot.of([cluster("a", 2)])
     stream = talked(before, after, error="no")
@@ -314,6 +332,20 @@ def test_below_the_rows_stands_what_is_refused_with_its_place():
     ]
 
 
+def test_where_lines_are_few_what_is_refused_stands_first():
+    listed = [proxy_of(f"a{n}", stream_of()) for n in range(30)] + [
+        proxy_of("z", stream_of("nack"))
+    ]
+    refused = [{**REFUSED, "node": "z", "resource": f"r{n}"} for n in range(9)]
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    console.print(view(answer_of(*listed, refused=refused), width=100, rows=20))
+    lines = console.file.getvalue().splitlines()
+    assert lines[1].startswith("z ")
+    assert "and 23 more" in lines
+    assert lines[-1] == "and 7 more refused"
+    assert len(lines) <= 21
+
+
 def test_a_place_is_never_broken_into_lines():
     where = "/a/very/long/folder" * 8 + "/mesh.yaml:13"
     source = {**REFUSED["sources"][0], "where": where}
@@ -383,6 +415,20 @@ def test_metrics_count_by_the_short_names_of_types():
         "wherry_xds_convergence_seconds_count 2.0",
     ):
         assert line in lines
+
+
+def test_the_load_of_each_cluster_and_place_is_told():
+    places = (
+        PlaceLoad(("eu", "a", ""), 10, 8, 2, 1, 2.5, 0.5),
+        PlaceLoad(("eu", "b", ""), 1, 1, 0, 0, 0.1, 0.0),
+    )
+    loads = [ClusterLoad("web", "", 0, (), places)]
+    _, text = exposition(Tally(), Seen({}, 0, 0, {}, 0, ()), "", loads)
+    lines = text.decode().splitlines()
+    labels = 'cluster="web",locality="eu/a/",service=""'
+    assert f"wherry_xds_load_requests_per_second{{{labels}}} 2.5" in lines
+    assert f"wherry_xds_load_errors_per_second{{{labels}}} 0.5" in lines
+    assert f"wherry_xds_load_in_progress{{{labels}}} 1.0" in lines
 
 
 def test_what_clients_say_cannot_make_metrics_grow_without_bound():

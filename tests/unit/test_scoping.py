@@ -1,14 +1,19 @@
 """A workload is told of what it may call, and of nothing else."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption
 from envoy_data_plane.envoy.config.listener.v3 import Listener
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
+)
+from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    HeaderMutation,
 )
 
 from wherry.config import assemble
@@ -16,6 +21,7 @@ from wherry.errors import ConfigError
 from wherry.model.world import World
 from xds.builders.compiler import snapshot
 from xds.builders.listeners import POLICY, TELEMETRY
+from xds.builders.messages import SCOPE_HEADER
 from xds.builders.proxyless import NOWHERE
 from xds.builders.scopes import (
     EgressScope,
@@ -25,7 +31,8 @@ from xds.builders.scopes import (
     SidecarScope,
     Surroundings,
 )
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
+from xds.snapshot import Snapshot
 
 AROUND = Surroundings((), frozenset(), ("127.0.0.1", 18002), ("127.0.0.1", 18001))
 SERVICES = """\
@@ -64,8 +71,17 @@ def beside(service: str, version: str = "v1") -> SidecarScope:
 
 
 def callable_from(made: World, scope: Scope | None = None) -> set[str]:
-    held = snapshot(scope or beside("web"), made, AROUND).named(ROUTE)["outbound"]
-    return {host.name for host in RouteConfiguration.parse(held.body).virtual_hosts} - {"*"}
+    held = snapshot(scope or beside("web"), made, AROUND)
+    return scoped_hosts(held).get("outbound", set())
+
+
+def scoped_hosts(held: Snapshot) -> dict[str, set[str]]:
+    """Return by table the hosts that it knows, without those on loopback."""
+    known: dict[str, set[str]] = {}
+    for name in held.named(SCOPED_ROUTE):
+        table, _, host = name.rpartition("/")
+        known.setdefault(table, set()).add(host.removesuffix(".localhost"))
+    return known
 
 
 def services_of(made: World, scope: Scope, around: Surroundings = AROUND) -> set[str]:
@@ -272,16 +288,29 @@ spec: {code: code, handler: a.b, calls: [split]}
 def ways_out(made: World, around: Surroundings) -> dict[str, set[str]]:
     """Return by listener of the egress the hosts that its routes know."""
     held = snapshot(EgressScope("/run/w"), made, around)
-    known = {
-        name: {host.name for host in RouteConfiguration.parse(routes.body).virtual_hosts} - {"*"}
+    whole = {
+        name: {host.name for host in RouteConfiguration.parse(routes.body).virtual_hosts}
         for name, routes in held.named(ROUTE).items()
     }
+    by_scope = scoped_hosts(held)
     ways = {}
     for name, listener in held.named(LISTENER).items():
         [chain] = Listener.parse(listener.body).filter_chains
         manager = HttpConnectionManager.parse(chain.filters[0].typed_config.value)
-        ways[name] = known[manager.rds.route_config_name]
+        if manager.rds is not None:
+            ways[name] = whole[manager.rds.route_config_name]
+        else:
+            [key] = (m for m in mutated(manager) if m.header.key == SCOPE_HEADER)
+            ways[name] = by_scope.get(key.header.value.partition(":")[0], set())
     return ways
+
+
+def mutated(manager: HttpConnectionManager) -> Iterator[HeaderValueOption]:
+    """Yield what a listener writes into every request."""
+    [early] = manager.early_header_mutation_extensions
+    for mutation in HeaderMutation.parse(early.typed_config.value).mutations:
+        assert mutation.append is not None
+        yield mutation.append
 
 
 def test_a_grpc_client_is_told_of_what_its_service_may_call():

@@ -3,7 +3,7 @@
 import pytest
 
 from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, in_order
-from xds.snapshot import DanglingReference, DuplicateResource, Snapshot
+from xds.snapshot import DanglingReference, DuplicateResource, Layer, Snapshot
 
 ADDED = "type.googleapis.com/example.v3.Added"
 
@@ -77,3 +77,83 @@ def test_a_type_without_resources_has_a_version_of_its_own():
 def test_a_snapshot_cannot_be_changed():
     with pytest.raises(TypeError):
         Snapshot.of(mesh()).by_type[CLUSTER]["d"] = Resource(CLUSTER, "d", b"")
+
+
+def test_a_layer_that_is_not_changed_stays_the_same_object():
+    layer = Layer.of(mesh())
+    assert layer.changed(mesh(), [(CLUSTER, "never there")]) is layer
+    assert layer.changed([Resource(CLUSTER, "c", b"2")]) is not layer
+
+
+def test_a_changed_layer_is_the_layer_that_one_would_build_from_nothing():
+    layer = Layer.of(mesh())
+    put = [Resource(CLUSTER, "c", b"2"), Resource(ENDPOINT, "d", b"")]
+    changed = layer.changed(put, [(LISTENER, "l"), (ROUTE, "r"), (ENDPOINT, "c")])
+    fresh = Layer.of(put)
+    assert Snapshot.stacked(changed) == Snapshot.stacked(fresh)
+    assert changed.by_type == fresh.by_type
+    assert layer.by_type[LISTENER].keys() == {"l"}
+
+
+def test_what_is_put_and_gone_at_once_is_there():
+    changed = Layer.of(mesh()).changed([Resource(CLUSTER, "c", b"2")], [(CLUSTER, "c")])
+    assert changed.by_type[CLUSTER]["c"].body == b"2"
+
+
+def test_a_difference_is_the_same_whether_it_is_remembered_or_found():
+    before = Layer.of(mesh())
+    after = before.changed([Resource(CLUSTER, "c", b"2")], [(LISTENER, "l")])
+    again = Layer.of([r for named in after.by_type.values() for r in named.values()])
+    for newer in (after, again):
+        changes = Snapshot.stacked(newer).since(Snapshot.stacked(before))
+        assert {t: (dict(c.put), c.gone) for t, c in changes.items()} == {
+            CLUSTER: ({"c": Resource(CLUSTER, "c", b"2")}, frozenset()),
+            LISTENER: ({}, frozenset({"l"})),
+        }
+
+
+def test_layers_may_refer_to_each_other_but_not_share_a_name():
+    listener, route, *rest = mesh()
+    snapshot = Snapshot.stacked(Layer.of([listener]), Layer.of([route]), Layer.of(rest))
+    assert snapshot == Snapshot.of(mesh())
+    assert snapshot.needs_of(listener) == {(CLUSTER, "c"), (ENDPOINT, "c")}
+    with pytest.raises(DanglingReference, match="refers to missing Route"):
+        Snapshot.stacked(Layer.of([listener]), Layer.of(rest))
+    with pytest.raises(DuplicateResource, match="Cluster 'c': given twice"):
+        Snapshot.stacked(Layer.of(mesh()), Layer.of(rest))
+
+
+def test_a_reference_that_a_change_cuts_is_found():
+    layer = Layer.of(mesh())
+    with pytest.raises(DanglingReference, match="refers to missing Cluster 'c'"):
+        Snapshot.stacked(layer.changed(gone=[(CLUSTER, "c")]))
+    elsewhere = layer.changed([Resource(ROUTE, "r", b"", refs((CLUSTER, "d")))])
+    with pytest.raises(DanglingReference, match="refers to missing Cluster 'd'"):
+        Snapshot.stacked(elsewhere)
+
+
+def test_what_is_there_on_demand_is_found_but_not_listed_and_that_is_another_version():
+    listed, later = Layer.of([Resource(CLUSTER, "a", b"")]), Layer.of([Resource(CLUSTER, "b", b"")])
+    apart, together = Snapshot.stacked(listed, on_demand=later), Snapshot.stacked(listed, later)
+    assert (apart.named(CLUSTER).keys(), together.named(CLUSTER).keys()) == ({"a"}, {"a", "b"})
+    assert apart.find(CLUSTER, "b") == together.find(CLUSTER, "b")
+    assert apart.version(CLUSTER) != together.version(CLUSTER)
+    assert apart.size == together.size == 2
+
+
+@pytest.mark.parametrize("without", [None, Layer.of([])])
+def test_a_resource_that_changes_between_listed_and_on_demand_is_both_gone_and_put(without):
+    listed, later = Layer.of([Resource(CLUSTER, "a", b"")]), Layer.of([Resource(CLUSTER, "b", b"")])
+    apart = Snapshot.stacked(listed, on_demand=later)
+    together = Snapshot.stacked(listed.changed(later.by_type[CLUSTER].values()), on_demand=without)
+    for newer, older in ((apart, together), (together, apart)):
+        change = newer.since(older)[CLUSTER]
+        assert (set(change.put), change.gone) == ({"b"}, {"b"})
+
+
+def test_a_resource_that_moves_from_layer_to_layer_is_not_gone():
+    a, b = Resource(CLUSTER, "a", b""), Resource(CLUSTER, "b", b"")
+    older = Snapshot.stacked(Layer.of([a, b]), Layer.of([]))
+    newer = Snapshot.stacked(Layer.of([a]), Layer.of([b]))
+    assert newer.version(CLUSTER) == older.version(CLUSTER)
+    assert newer.since(older)[CLUSTER].gone == frozenset()

@@ -97,6 +97,8 @@ async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[
     async with xds.app.running(
         settings, store=store, worlds=worlds, clock=SystemClock()
     ) as running:
+        if not options.worker:  # of several, their parent answers
+            logger.info("operators are answered", extra={"address": str(running.pages)})
         yield running.address
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from wherry.cli import functions, keys, logs
 from wherry.cli.bootstraps import bootstrap
+from wherry.cli.loads import loads
 from wherry.cli.proxy import config, diff
 from wherry.cli.settings import PARTS, Options, cache_folder, listen
 from wherry.cli.state import state_dir
@@ -36,6 +37,7 @@ app.add_typer(faas, name="faas")
 app.command(name="bootstrap")(bootstrap)
 app.command(name="config")(config)
 app.command(name="diff")(diff)
+app.command(name="loads")(loads)
 app.command(name="status")(status)
 app.command(name="top")(top)
 app.command(name="usage")(usage)

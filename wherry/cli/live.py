@@ -31,25 +31,38 @@ _SECTIONS = {
 _STATES = {"active_state": "active", "warming_state": "warming", "draining_state": "draining"}
 _NAMES = ("name", "cluster_name")
 
+RUN = "run"
+"""The file of a state folder that notes where its Envoys have their sockets."""
+FOLDERS = "wherry-"
+"""What the names of such folders begin with."""
+
 
 class NoAdmin(WherryError):
     """An Envoy's admin interface is not here, or gives no answer."""
 
 
-def socket_of(node: str) -> Path:
+def socket_of(node: str, state: Path) -> Path:
     """Return the admin socket of the Envoy of ``node``, started by a Wherry of this user here.
 
+    Args:
+        node: Its full id.
+        state: Folder of the Wherry that is asked first; other Wherries may have a node of that
+            name, too.
+
     Raises:
-        NoAdmin: There is none on this machine.
+        NoAdmin: There is none on this machine, or there are several.
     """
     name = Envoy(node, {}, Address(), Path()).admin.name
-    found = sorted(Path(tempfile.gettempdir()).glob(f"wherry-*/{name}"))
-    if not found:
-        raise NoAdmin(
-            f"proxy {node}: no admin socket {name} on this machine, expected an Envoy that this "
-            "user started with wherry; name its socket with --admin"
-        )
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+    note = state / RUN
+    if note.exists() and (own := Path(note.read_text()) / name).is_socket():
+        return own
+    found = sorted(Path(tempfile.gettempdir()).glob(f"{FOLDERS}*/{name}"))
+    if len(found) == 1:
+        return found[0]
+    raise NoAdmin(
+        f"proxy {node}: {len(found)} admin sockets {name} on this machine, expected one, of an "
+        "Envoy that this user started with wherry; name its socket with --admin"
+    )
 
 
 async def dumped(admin: Path, only: str | None = None) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ Node = Annotated[
     str, typer.Argument(help="Id of a proxy, or what it begins with; `wherry status` lists them.")
 ]
 
-_OK, _NOT_FOUND = 200, 404
+_OK, _NOT_FOUND, _CONFLICT = 200, 404, 409
 
 
 class NoPilot(WherryError):
@@ -37,7 +37,7 @@ class NoPilot(WherryError):
 
 
 class NoProxy(WherryError):
-    """The Pilot knows no proxy of that name; the message says which are near."""
+    """The Pilot knows no such proxy, or not that of it; the message says which are near."""
 
 
 def noted(url: str | None) -> str:
@@ -72,6 +72,23 @@ async def fetch(
 ) -> Mapping[str, Any]:
     """As `ask`, on a session that stays."""
     target = "/".join([f"{url}/api/proxies", *(quote(part, safe="") for part in path)])
+    return await _got(session, url, target, query)
+
+
+async def load(url: str) -> Mapping[str, Any]:
+    """Return what the Pilot at ``url`` says of the requests that proxies send.
+
+    Raises:
+        NoPilot: It gives no answer, or another than that.
+    """
+    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        return await _got(session, url, f"{url}/api/load", {})
+
+
+async def _got(
+    session: aiohttp.ClientSession, url: str, target: str, query: Mapping[str, str]
+) -> Mapping[str, Any]:
     try:
         # Encoded here: yarl would undo the quoting of a slash within a name.
         given = URL(target, encoded=True).with_query(query)
@@ -82,7 +99,8 @@ async def fetch(
     except TimeoutError:
         raise NoPilot(url, f"no answer within {ANSWER_SECONDS:g} s") from None
     answer = await asyncio.to_thread(_object, body)
-    if response.status == _NOT_FOUND and answer is not None and "error" in answer:
+    said = response.status in (_NOT_FOUND, _CONFLICT)
+    if said and answer is not None and "error" in answer:
         raise NoProxy(str(answer["error"]))
     if response.status != _OK or len(body) > MAX_ANSWER_BYTES:
         raise NoPilot(url, f"status {response.status} with {len(body)} bytes")

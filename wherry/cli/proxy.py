@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from wherry.cli.pilot import Node, Url, ask, noted
+from wherry.cli.state import state_dir
 from wherry.cli.status import DIGITS, places
 
 Type = Annotated[
@@ -54,7 +55,7 @@ def config(
         if admin is None:
             found = asyncio.run(ask(noted(url), node))["proxies"]
             node = found[0]["node"] if found else node
-            admin = socket_of(node)
+            admin = socket_of(node, state_dir())
         rows = list(asyncio.run(dumped(admin, only)))
         answer: Row = {"node": node, "resources": rows}
     else:

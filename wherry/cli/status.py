@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from wherry.cli.pilot import ANSWER_SECONDS, Url, ask, fetch, noted
+from wherry.cli.pilot import ANSWER_SECONDS, NoPilot, Url, ask, fetch, noted
 from wherry.errors import WherryError
 
 REFRESH_SECONDS = 1.0
@@ -25,6 +25,8 @@ TYPES = ("cds", "eds", "lds", "rds", "srds", "vhds", "sds", "ecds", "rtds")
 """Types in the order of their columns; those that nobody asked for have none."""
 
 GAP, MIN_NAME, DIGITS, FEW_DIGITS = 2, 8, 6, 4
+LINES = 5
+"""Lines that one refusal takes, about."""
 REFUSING, UNKNOWN = 1, 2
 """Exit status when a proxy refuses something, and when nobody can tell."""
 
@@ -43,17 +45,25 @@ def view(answer: Answer, *, width: int = 80, rows: int | None = None) -> Rendera
     Args:
         answer: As the Pilot gave it.
         width: Columns of the terminal; versions give way when it is narrow, then names.
-        rows: Most proxies to show; None shows all.
+        rows: Lines of the terminal; what does not fit is counted, and what is refused stands
+            first. None shows all.
     """
     proxies, refusals = answer["proxies"], answer["refusals"]
     if not proxies:
         return Text(NOBODY)
-    shown = proxies if rows is None else proxies[: max(rows, 1)]
+    shown, told = proxies, refusals
+    if rows is not None:
+        refusing = {each["node"] for each in refusals}
+        told = refusals[: max((rows // 2) // LINES, 1)]
+        room = max(rows - 2 - LINES * len(told), 1)
+        shown = sorted(proxies, key=lambda each: each["node"] not in refusing)[:room]
     parts: list[RenderableType] = [_table(shown, answer["now_unix_ns"], width)]
     if hidden := len(proxies) - len(shown) + answer["omitted"]:
         parts.append(Text(f"and {hidden} more", "dim"))
-    if refusals:
-        parts += ["", Text("REFUSED", "bold red"), *(_refusal(each) for each in refusals)]
+    if told:
+        parts += ["", Text("REFUSED", "bold red"), *map(_refusal, told)]
+    if hidden := len(refusals) - len(told):
+        parts.append(Text(f"and {hidden} more refused", "dim"))
     return Group(*parts)
 
 
@@ -186,8 +196,11 @@ async def _watch(url: str, console: Console) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as session:
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while True:
-                answer = await fetch(session, url)
-                shown = view(answer, width=console.width, rows=console.height - 4)
+                try:
+                    answer = await fetch(session, url)
+                    shown = view(answer, width=console.width, rows=console.height)
+                except NoPilot as error:  # it may come back
+                    shown = Text(str(error), "red")
                 live.update(shown, refresh=True)
                 await asyncio.sleep(REFRESH_SECONDS)
 

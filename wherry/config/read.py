@@ -170,6 +170,8 @@ def _desugared(short: ShortForm) -> Iterator[Resource]:
             yield _workload(name, "v1", service)
         if service.calls is not None:
             yield _sidecar(name, {APP: name}, service.calls)
+        if service.health is not None:
+            yield _health_check(name, service.health)
 
 
 def _service(name: str, port: int, selector: Mapping[str, str]) -> Resource:
@@ -194,6 +196,17 @@ def _sidecar(name: str, labels: Mapping[str, str], calls: Sequence[str]) -> Reso
                 "workload_selector": {"labels": dict(labels)},
                 "egress": [{"hosts": hosts}],
             },
+        }
+    )
+
+
+def _health_check(service: str, path: str) -> Resource:
+    return KINDS["HealthCheck"].model_validate(
+        {
+            "api_version": "wherry.dev/v1",
+            "kind": "HealthCheck",
+            "metadata": {"name": service},
+            "spec": {"service": service, "http": {"path": path}},
         }
     )
 

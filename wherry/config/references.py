@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wherry.config.document import Document, one_of
+from wherry.config.probes import refusals
 from wherry.errors import Problem
 from wherry.model.access import AuthorizationPolicy, CheckPolicy
 from wherry.model.function import Function
+from wherry.model.health import HealthCheck
 from wherry.model.product import ApiProduct, Consumer
 from wherry.model.resource import Resource
 from wherry.model.route import Gateway, HTTPRoute
@@ -34,6 +36,28 @@ def dangling(
         document, _ = written["Sidecar", sidecar.name]
         path = _written(sidecar, ("spec", "workloadSelector"), document)
         yield document.problem(path, found, "one sidecar for the same labels")
+    for check in world.health_checks.values():
+        for found in refusals(check, world):
+            document, _ = written["HealthCheck", check.name]
+            path = _written(check, ("spec", "http", "path"), document)
+            yield document.problem(path, found, "a rule that allows it")
+        if check.spec.grpc is not None:
+            for name in _beside_sidecars(check, world):
+                document, _ = written["HealthCheck", check.name]
+                found = (
+                    f"health check {check.name!r}: grpc through the sidecar of workload {name!r}"
+                )
+                yield document.problem(("spec", "grpc"), found, "http, which sidecars pass on")
+
+
+def _beside_sidecars(check: HealthCheck, world: World) -> Iterator[str]:
+    """Yield the workloads that a check reaches through a sidecar."""
+    service = world.services.get(check.spec.service)
+    if service is not None:
+        for workload in world.workloads.values():
+            labels = {"app": workload.spec.service, "version": workload.spec.version}
+            if service.spec.selector.items() <= labels.items():
+                yield workload.name
 
 
 def _rivals(world: World) -> Iterator[tuple[Sidecar, str]]:
@@ -48,7 +72,11 @@ def _rivals(world: World) -> Iterator[tuple[Sidecar, str]]:
 
 def _written(resource: Resource, path: Place, document: Document) -> Place:
     """Return where ``path`` was written, if it was in the short form."""
-    if not isinstance(resource, Sidecar) or "services" not in _fields(document):
+    if "services" not in _fields(document):
+        return path
+    if isinstance(resource, HealthCheck):
+        return ("services", resource.name, "health")
+    if not isinstance(resource, Sidecar):
         return path
     labels = resource.spec.workload_selector.labels
     place: Place = ("services", labels["app"])
@@ -67,7 +95,7 @@ def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Pla
             yield from _gateway(resource)
         case HTTPRoute():
             yield from _route(resource, world)
-        case Workload():
+        case Workload() | HealthCheck():
             yield from _missing("service", resource.spec.service, world.services, "spec", "service")
         case CheckPolicy():
             yield from _checked(resource, world)

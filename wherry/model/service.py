@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from wherry.model.health import HealthPath
 from wherry.model.resource import Name, Port, Resource, Strict
 
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
@@ -93,19 +94,21 @@ class ShortService(ShortVersion):
 
     Attributes:
         service_port: What clients write behind the host name.
+        health: Path of a `HealthCheck` of all versions; None asks for none.
         versions: By version label; each also becomes a service ``NAME-VERSION`` for routes. One
             without ``calls`` of its own has those of the service.
     """
 
     service_port: Port = 80
+    health: HealthPath | None = None
     versions: dict[Version, ShortVersion] = {}
 
 
 class ShortForm(Strict):
     """A document without ``kind``: services by name.
 
-    It stands for one `Service` a name, one a version, a `Workload` for each ``run`` and a
-    `Sidecar` for each ``calls``.
+    It stands for one `Service` a name, one a version, a `Workload` for each ``run``, a `Sidecar`
+    for each ``calls`` and a `HealthCheck` for each ``health``.
     """
 
     services: dict[Name, ShortService]

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from wherry.model.access import AuthorizationPolicy, CheckPolicy
 from wherry.model.function import Function
+from wherry.model.health import HealthCheck
 from wherry.model.product import ApiProduct, Consumer, Plan
 from wherry.model.resource import Resource
 from wherry.model.route import Gateway, HTTPRoute
@@ -47,6 +48,7 @@ class World:
     sidecars: Mapping[str, Sidecar] = field(default_factory=dict)
     authorization_policies: Mapping[str, AuthorizationPolicy] = field(default_factory=dict)
     check_policies: Mapping[str, CheckPolicy] = field(default_factory=dict)
+    health_checks: Mapping[str, HealthCheck] = field(default_factory=dict)
     functions: Mapping[str, Function] = field(default_factory=dict)
     products: Mapping[str, ApiProduct] = field(default_factory=dict)
     plans: Mapping[str, Plan] = field(default_factory=dict)
@@ -78,6 +80,7 @@ FIELD: Mapping[type[Resource], str] = MappingProxyType(
         Sidecar: "sidecars",
         AuthorizationPolicy: "authorization_policies",
         CheckPolicy: "check_policies",
+        HealthCheck: "health_checks",
         Function: "functions",
         ApiProduct: "products",
         Plan: "plans",

@@ -47,6 +47,6 @@ class Clients:
             self._known[name] = (*proxyless.listeners(service), proxyless.routes(name, rules))
             self.clusters.setdefault(name, proxyless.cluster(name))
 
-    def told(self, services: Iterable[str]) -> list[Resource]:
-        """Return what a client is told that may call ``services``, besides their clusters."""
-        return [*(each for name in services for each in self._known[name]), *proxyless.nowhere()]
+    def told(self, service: str) -> tuple[Resource, ...]:
+        """Return what a client is told that may call ``service``, besides its cluster."""
+        return self._known.get(service, ())

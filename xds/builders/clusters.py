@@ -1,18 +1,20 @@
 """Services to clusters, and the workloads behind them to endpoints."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cache, lru_cache
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     CircuitBreakers,
     CircuitBreakersThresholds,
     Cluster,
+    ClusterCommonLbConfig,
     ClusterDiscoveryType,
     ClusterEdsClusterConfig,
     OutlierDetection,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
+    HealthStatus,
     Http2ProtocolOptions,
     KeepaliveSettings,
     Locality,
@@ -29,6 +31,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsExplicitHttpConfig,
 )
+from envoy_data_plane.envoy.type.v3 import Percent
 from envoy_data_plane.google.protobuf import Any, Struct, Value
 
 from wherry.model.service import Service
@@ -44,19 +47,29 @@ MAX_REQUESTS = 10_000
 """Most requests, connections and waiting requests to one cluster from one Envoy."""
 
 
-def service_cluster(service: Service) -> Resource:
-    """Return the cluster of ``service``; its endpoints come by EDS."""
+EJECTED = 2.0
+"""Seconds that an Envoy leaves an instance alone that it could not connect to, the first time."""
+
+
+def service_cluster(service: Service, *, checked: bool = False) -> Resource:
+    """Return the cluster of ``service``; its endpoints come by EDS.
+
+    Args:
+        service: What is called.
+        checked: Whether its workloads are checked: one that is unhealthy gets nothing then, even
+            if all are. Else an Envoy that knows few good ones goes on with all of them.
+    """
     name = service.name
     body = assembled(
         Cluster, name=name, metadata=_known(service=service.spec.selector.get("app", name))
     )
     refs = frozenset({(ENDPOINT, name)})
-    return Resource(CLUSTER, name, body + _manners(), refs, sources=_made_from(name))
+    return Resource(CLUSTER, name, body + _manners(checked=checked), refs, sources=_made_from(name))
 
 
 @cache
-def _manners() -> bytes:
-    """Return what all clusters of services have in common."""
+def _manners(*, checked: bool) -> bytes:
+    """Return what all clusters of services have in common, those that are checked or not."""
     limits = CircuitBreakersThresholds(
         max_connections=MAX_REQUESTS,
         max_pending_requests=MAX_REQUESTS,
@@ -77,10 +90,14 @@ def _manners() -> bytes:
             split_external_local_origin_errors=True,
             consecutive_local_origin_failure=2,
             enforcing_consecutive_local_origin_failure=100,
-            base_ejection_time=seconds(2),
+            base_ejection_time=seconds(EJECTED),
             interval=seconds(1),
             max_ejection_percent=100,
+            max_ejection_time=seconds(EJECTED) if checked else None,
         ),
+        common_lb_config=ClusterCommonLbConfig(healthy_panic_threshold=Percent(value=0))
+        if checked
+        else None,
     )
     return encode(message)
 
@@ -118,9 +135,20 @@ def _static(name: str, host: str, port: int, options: Mapping[str, Any]) -> Reso
     return Resource(CLUSTER, name, encode(message))
 
 
-def service_endpoints(name: str, workloads: Iterable[Workload]) -> Resource:
-    """Return the endpoints of cluster ``name``; none at all is a valid answer."""
-    endpoints = [_endpoint(w.address, w.port, w.service, w.version) for w in workloads]
+def service_endpoints(
+    name: str, workloads: Iterable[Workload], sick: Container[Workload] = ()
+) -> Resource:
+    """Return the endpoints of cluster ``name``; none at all is a valid answer.
+
+    Args:
+        name: The cluster's.
+        workloads: What is behind it.
+        sick: Those of them that shall get no requests.
+    """
+    endpoints = [
+        _endpoint(w.address, w.port, w.service, w.version) + (_unhealthy() if w in sick else b"")
+        for w in workloads
+    ]
     body = assembled(ClusterLoadAssignment, cluster_name=name)
     if endpoints:
         locality = assembled(LocalityLbEndpoints, lb_endpoints=endpoints) + _nearby()
@@ -140,6 +168,11 @@ def _endpoint(address: str, port: int, service: str, version: str) -> bytes:
     return assembled(
         LbEndpoint, endpoint=endpoint, metadata=_known(service=service, version=version)
     )
+
+
+@cache
+def _unhealthy() -> bytes:
+    return encode(LbEndpoint(health_status=HealthStatus.UNHEALTHY))
 
 
 @lru_cache(maxsize=1 << 12)

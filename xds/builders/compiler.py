@@ -8,6 +8,7 @@ from xds.builders.parts import Parts
 from xds.builders.scopes import ProxylessScope, Scope, Surroundings
 from xds.builders.shares import Share, SharedLayer
 from xds.builders.unknown import UNKNOWN
+from xds.health.check import ClusterChecks
 from xds.snapshot import Layer, Snapshot
 
 
@@ -26,6 +27,11 @@ class Compiler:
         touched = self._parts.update(world, around)
         for shared in self._shared.values():
             shared.update(self._parts, touched)
+
+    @property
+    def checks(self) -> tuple[ClusterChecks, ...]:
+        """What Envoys are to check; the very same as before while nothing of it changes."""
+        return self._parts.checks.asked
 
     def snapshot(self, scope: Scope) -> Snapshot:
         """Return everything that a client of ``scope`` is told.

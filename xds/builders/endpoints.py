@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from wherry.model.service import Service
+from xds.builders.checks import checked_service
 from xds.builders.clusters import service_endpoints
 from xds.builders.difference import middle
+from xds.health.check import Target
 from xds.resource import Resource
 from xds.workload import Workload
 
@@ -26,12 +28,19 @@ class Endpoints:
         self._selecting: dict[str, set[str]] = {}
         self._apps: dict[str, str] = {}
         self._members: dict[str, tuple[Workload, ...]] = {}
+        self._bad: dict[str, frozenset[tuple[str, int]]] = {}
+        self._sick: dict[str, frozenset[Workload]] = {}
+
+    def members(self, service: str) -> tuple[Workload, ...]:
+        """Return the workloads behind ``service``, in the order of their ids."""
+        return self._members.get(service, ())
 
     def update(
         self,
         services: Mapping[str, Service],
         changed: Iterable[str],
         workloads: tuple[Workload, ...],
+        unhealthy: frozenset[Target] = frozenset(),
     ) -> frozenset[str]:
         """Take the newest services and workloads; return whose endpoints changed or went.
 
@@ -39,20 +48,28 @@ class Endpoints:
             services: All of them.
             changed: Those that are new, gone or different.
             workloads: All that live.
+            unhealthy: What of them is to get no requests.
         """
         affected = {name for name in changed if self._enlist(name, services.get(name))}
-        for app in self._moved(workloads):
-            affected |= self._selecting.get(app, set()) | self._selecting.get("", set())
+        for app in self._moved(workloads) | self._turned(unhealthy):
+            affected |= self._selecting.get(app, set()) if app else services.keys()
+            affected |= self._selecting.get("", set())
         touched = {name for name in changed if name not in services}
         for name in touched:
             self.built.pop(name, None)
             self._members.pop(name, None)
+            self._sick.pop(name, None)
         for name in affected - touched:
             members = self._selected(services[name])
-            if self._members.get(name) != members:
+            sick = self._sick_of(members)
+            before = self._members.get(name)
+            if before == members and self._sick[name] == sick:
+                continue
+            if before != members:
                 self._members[name] = members
-                self.built[name] = service_endpoints(name, members)
-                touched.add(name)
+            self._sick[name] = sick
+            self.built[name] = service_endpoints(name, members, sick)
+            touched.add(name)
         return frozenset(touched)
 
     def _enlist(self, name: str, service: Service | None) -> bool:
@@ -77,6 +94,30 @@ class Endpoints:
         for each in come:
             self._by_app.setdefault(each.service, {})[each.id] = each
         return {each.service for each in (*gone, *come)}
+
+    def _turned(self, unhealthy: frozenset[Target]) -> set[str]:
+        """Take what is unhealthy; return the apps of which some turned, the empty one for all.
+
+        A check that names a service is one of all programs of its app, by their addresses.
+        """
+        bad: dict[str, set[tuple[str, int]]] = {}
+        for target in unhealthy:
+            if (app := self._apps.get(checked_service(target))) is not None:
+                bad.setdefault(app, set()).add((target[1].address, target[1].port))
+        before = self._bad
+        self._bad = {app: frozenset(places) for app, places in bad.items()}
+        apps = before.keys() | bad.keys()
+        return {app for app in apps if before.get(app) != self._bad.get(app)}
+
+    def _sick_of(self, members: tuple[Workload, ...]) -> frozenset[Workload]:
+        if not self._bad:
+            return frozenset()
+        everywhere = self._bad.get("", frozenset())
+        return frozenset(
+            w
+            for w in members
+            if (place := (w.address, w.port)) in everywhere or place in self._bad.get(w.service, ())
+        )
 
     def _selected(self, service: Service) -> tuple[Workload, ...]:
         """Return the workloads that ``service`` selects, in the order of their ids."""

@@ -4,7 +4,7 @@ They name their routes instead of holding them, and the access rules are setting
 that a listener stays byte-identical, and its connections stay open, while traffic rules change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutatio
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
     ApiVersion,
+    DataSource,
     HeaderValue,
     HeaderValueOption,
     HeaderValueOptionHeaderAppendAction,
@@ -61,6 +62,7 @@ from xds.builders.access import ALLOW, CHECK, DENY
 from xds.builders.messages import (
     CUT,
     METADATA,
+    SCOPE_HEADER,
     SOURCE_HEADER,
     SOURCE_VERSION_HEADER,
     UNREACHED,
@@ -72,6 +74,7 @@ from xds.builders.messages import (
     seconds,
     wrapped,
 )
+from xds.builders.scoped import by_scope, in_lower_case, key_of_requests
 from xds.encode import encode
 from xds.resource import CLUSTER, LISTENER, ROUTE, Resource
 
@@ -96,16 +99,20 @@ class Member:
     version: str
 
 
-def calls(name: str, address: Address, routes: str, member: Member, *, edge: bool) -> Resource:
+def calls(
+    name: str, address: Address, routes: str, member: Member, *, scoped: bool, edge: bool
+) -> Resource:
     """Return a listener for requests that ``member`` sends into the mesh.
 
     Args:
         name: The listener's name.
         address: Where it listens.
-        routes: Name of its route configuration.
+        routes: Name of its route configuration, or of its table of scopes.
         member: Written into each request as its source, over anything a client wrote there.
+        scoped: Whether it has a table of scopes, see `xds.builders.scoped`.
         edge: Whether clients are outside of the mesh: their address is the connection's, and
-            paths with escaped slashes are refused.
+            paths with escaped slashes are refused. Elsewhere a host name that is no service's is
+            answered 502 instead of 404.
     """
     tags = [
         _literal("reporter", "source"),
@@ -118,22 +125,41 @@ def calls(name: str, address: Address, routes: str, member: Member, *, edge: boo
         _overwriting(SOURCE_HEADER, member.service),
         _overwriting(SOURCE_VERSION_HEADER, member.version),
     ]
+    if scoped:
+        mutations.append(_overwriting(SCOPE_HEADER, key_of_requests(routes)))
     early = assembled(
         TypedExtensionConfig,
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=wrapped(HeaderMutation, assembled(HeaderMutation, mutations=mutations)),
     )
     manager = assembled(HttpConnectionManager, early_header_mutation_extensions=early)
-    manager += _manager(name, routes, tags) + _calling(edge=edge)
-    return _listener(name, address, manager, routes, [TELEMETRY])
+    manager += by_scope() if scoped else _by_name(routes)
+    manager += _manager(name, tags) + _calling(scoped=scoped, edge=edge)
+    held = () if scoped else (routes,)
+    return _listener(name, address, manager, held, [TELEMETRY])
 
 
 @cache
-def _calling(*, edge: bool) -> bytes:
+def _calling(*, scoped: bool, edge: bool) -> bytes:
     escaped = _ESCAPED.REJECT_REQUEST if edge else _ESCAPED.KEEP_UNCHANGED
-    manager = _manners([_router()], escaped=escaped)
+    filters = [in_lower_case(), _router()] if scoped else [_router()]
+    manager = _manners(filters, escaped=escaped)
     manager.use_remote_address = edge
+    if not edge:
+        manager.local_reply_config = LocalReplyConfig(mappers=[_nowhere()])
     return encode(manager)
+
+
+def _nowhere() -> ResponseMapper:
+    """Return what answers calls to names that are no service's, or out of reach.
+
+    No other calls meet no route: where a service has routes, the last one takes what is left.
+    """
+    return ResponseMapper(
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])),
+        status_code=502,
+        body=DataSource(inline_string="no such service in this mesh\n"),
+    )
 
 
 def serves(name: str, address: Address, routes: str, member: Member) -> Resource:
@@ -148,8 +174,8 @@ def serves(name: str, address: Address, routes: str, member: Member) -> Resource
         _literal("destination", member.service),
         _literal("destination_version", member.version),
     ]
-    manager = _manager(name, routes, tags) + _serving()
-    return _listener(name, address, manager, routes, [TELEMETRY, POLICY])
+    manager = _by_name(routes) + _manager(name, tags) + _serving()
+    return _listener(name, address, manager, [routes], [TELEMETRY, POLICY])
 
 
 @cache
@@ -183,13 +209,16 @@ def _saying(why: str, flag: str) -> ResponseMapper:
     )
 
 
-def _manager(name: str, routes: str, tags: Sequence[bytes]) -> bytes:
-    """Return what the connection managers of two listeners do not have in common."""
+def _by_name(routes: str) -> bytes:
     source = assembled(Rds, config_source=_over_ads(), route_config_name=routes)
+    return assembled(HttpConnectionManager, rds=source)
+
+
+def _manager(name: str, tags: Sequence[bytes]) -> bytes:
+    """Return what the connection managers of two listeners do not have in common."""
     return assembled(
         HttpConnectionManager,
         stat_prefix=name.replace("/", "_"),
-        rds=source,
         access_log=_access_log(name, tags),
     )
 
@@ -217,7 +246,11 @@ def _manners(filters: Sequence[HttpFilter], *, escaped: _ESCAPED) -> HttpConnect
 
 
 def _listener(
-    name: str, address: Address, manager: bytes, routes: str, clusters: Sequence[str]
+    name: str,
+    address: Address,
+    manager: bytes,
+    routes: Iterable[str],
+    clusters: Iterable[str],
 ) -> Resource:
     network = assembled(
         Filter,
@@ -226,7 +259,8 @@ def _listener(
     )
     chain = assembled(FilterChain, filters=network)
     body = assembled(Listener, name=name, address=encode(address), filter_chains=chain)
-    refs = frozenset({(ROUTE, routes), *((CLUSTER, cluster) for cluster in clusters)})
+    named = ((ROUTE, each) for each in routes)
+    refs = frozenset([*named, *((CLUSTER, cluster) for cluster in clusters)])
     return Resource(LISTENER, name, body + _bounds(), refs)
 
 

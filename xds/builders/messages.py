@@ -25,6 +25,9 @@ SOURCE_HEADER = "x-wherry-source"
 SOURCE_VERSION_HEADER = "x-wherry-source-version"
 """Who calls; each outbound listener overwrites both."""
 
+SCOPE_HEADER = "x-wherry-scope"
+"""Where a request's routes are; each outbound listener overwrites it, and routes remove it."""
+
 UNSERVED_HEADER = "x-wherry-unserved"
 UNREACHED, CUT = "unreached", "cut"
 """Why a sidecar answers for its program: no connection, or one that ended without an answer."""

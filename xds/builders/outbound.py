@@ -1,11 +1,12 @@
 """The virtual hosts of services: what calls inside the mesh find behind a service's name."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from wherry.model import route as api
 from wherry.model.service import Service
-from xds.builders.routes import OUTBOUND, Host, Table, configuration, nowhere, virtual_host
+from xds.builders.routes import OUTBOUND, Host, Table, configuration, virtual_host
 from xds.builders.rules import Entry, plain
+from xds.builders.scoped import scope
 from xds.resource import Resource
 
 
@@ -21,6 +22,8 @@ class Outbound:
 
     def __init__(self) -> None:
         self.hosts: dict[str, Host] = {}
+        self._domains: dict[str, list[str]] = {}
+        self._routes: dict[str, Resource] = {}
         self._table = Table()
 
     def detach(self, route: api.HTTPRoute, entries: Iterable[Entry]) -> frozenset[str]:
@@ -42,14 +45,24 @@ class Outbound:
         for name in names:
             if name in services:
                 entries = self._table.at(name) or [plain(name)]
-                self.hosts[name] = virtual_host(name, _domains(name, services), entries)
+                domains = self._domains[name] = _domains(name, services)
+                host = self.hosts[name] = virtual_host(name, domains, entries, total=True)
+                self._routes[name] = configuration(f"{OUTBOUND}/{name}", [host])
             else:
                 self.hosts.pop(name, None)
+                self._domains.pop(name, None)
+                self._routes.pop(name, None)
 
-    def configuration(self, services: Iterable[str], name: str = OUTBOUND) -> Resource:
-        """Return the routes to these services, in the order of their names."""
-        hosts = [self.hosts[service] for service in sorted(services)]
-        return configuration(name, [*hosts, nowhere()])
+    def scoped(self, service: str, table: str = OUTBOUND) -> Iterator[Resource]:
+        """Yield the routes to a service, if it exists, and what leads to them on ``table``."""
+        if (routes := self._routes.get(service)) is not None:
+            yield routes
+            for domain in self._domains[service]:
+                yield scope(table, domain, routes.name, ("Service", service))
+
+    def configuration(self, services: Iterable[str], name: str) -> Resource:
+        """Return the routes to these services in one piece, in the order of their names."""
+        return configuration(name, [self.hosts[service] for service in sorted(services)])
 
 
 def named_like(service: str) -> frozenset[str]:

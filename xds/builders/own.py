@@ -19,7 +19,7 @@ from xds.builders.scopes import (
     SidecarScope,
     socket_path,
 )
-from xds.builders.shares import Share, way_out
+from xds.builders.shares import Share, Way, way_out
 from xds.resource import Resource
 from xds.snapshot import Layer
 
@@ -115,7 +115,9 @@ def _sidecar(
     outbound = socket_address(LOOPBACK, scope.outbound_port)
     yield memory.once(
         "outbound",
-        lambda: listeners.calls("outbound", outbound, routes.OUTBOUND, member, edge=False),
+        lambda: listeners.calls(
+            "outbound", outbound, routes.OUTBOUND, member, scoped=True, edge=False
+        ),
     )
 
 
@@ -125,13 +127,16 @@ def _gateway(scope: GatewayScope, parts: Parts, memory: _Memory) -> Iterator[Res
         return
     opened = dict(scope.ports)
     for port in sorted({listener.port for listener in gateway.spec.listeners}):
-        yield memory.once(port, partial(_edge, scope, port, opened.get(port, port)))
+        scoped = parts.ingress(scope.name, port).scoped
+        build = partial(_edge, scope, port, opened.get(port, port), scoped=scoped)
+        yield memory.once((port, scoped), build)
 
 
-def _edge(scope: GatewayScope, port: int, opened: int) -> Resource:
+def _edge(scope: GatewayScope, port: int, opened: int, *, scoped: bool) -> Resource:
     name = ingress_name(scope.name, port)
     address = socket_address(scope.address, opened)
-    return listeners.calls(name, address, name, Member(scope.name, "v1"), edge=True)
+    member = Member(scope.name, "v1")
+    return listeners.calls(name, address, name, member, scoped=scoped, edge=True)
 
 
 def _egress(scope: EgressScope, parts: Parts, memory: _Memory) -> Iterator[Resource]:
@@ -139,11 +144,13 @@ def _egress(scope: EgressScope, parts: Parts, memory: _Memory) -> Iterator[Resou
     for function in (None, *sorted(parts.around.functions)):
         path = socket_path(scope.folder, function)
         if len(path.encode()) <= MAX_SOCKET_PATH:
-            taken, _ = way_out(parts, function)
-            yield memory.once((function, taken), partial(_exit, path, taken, function))
+            way = way_out(parts, function)
+            build = partial(_exit, path, way, function)
+            yield memory.once((function, way.routes), build)
 
 
-def _exit(path: str, taken: str, function: str | None) -> Resource:
+def _exit(path: str, way: Way, function: str | None) -> Resource:
     name = "egress/gateway" if function is None else f"egress/fn/{function}"
     member = GATEWAY_MEMBER if function is None else Member(function, "$LATEST")
-    return listeners.calls(name, pipe_address(path), taken, member, edge=False)
+    address = pipe_address(path)
+    return listeners.calls(name, address, way.routes, member, scoped=way.scoped, edge=False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from wherry.model.world import World
 from xds.builders import clusters
+from xds.builders.checks import Checks, covered
 from xds.builders.clients import Clients
 from xds.builders.difference import changed
 from xds.builders.endpoints import Endpoints
@@ -63,6 +64,7 @@ class Parts:
         around: What else they were made from.
         clusters: By service.
         endpoints: Of services.
+        checks: What of them is to be checked.
         outbound: Virtual hosts of services.
         platform: Clusters of Wherry's own services.
         sidecars: Who may call what.
@@ -75,22 +77,24 @@ class Parts:
         self.around = Surroundings((), frozenset(), nowhere, nowhere)
         self.clusters: dict[str, Resource] = {}
         self.endpoints = Endpoints()
+        self.checks = Checks()
         self.outbound = Outbound()
         self.platform: tuple[Resource, ...] = ()
         self.sidecars = Sidecars(self.world)
         self.marks = Marks()
+        self._covered = NONE
         self._entries: dict[str, tuple[Entry, ...]] = {}
         self._ports: dict[tuple[str, int], Ingress] = {}
         self._clients: Clients | None = None
 
-    def ingress(self, gateway: str, port: int) -> Resource:
-        """Return the routes of a gateway's port."""
+    def ingress(self, gateway: str, port: int) -> Ingress:
+        """Return what there is to say of a gateway's port."""
         made = self._ports.get((gateway, port))
         if made is None:
             made = self._ports[gateway, port] = Ingress(self.world.gateways[gateway], port)
             for name, route in self.world.http_routes.items():
                 made.attach(route, self._entries[name])
-        return made.configuration()
+        return made
 
     @property
     def clients(self) -> Clients:
@@ -107,14 +111,18 @@ class Parts:
     def update(self, world: World, around: Surroundings) -> Touched:
         """Take the newest World and surroundings; build again what they change."""
         before, self.world = self.world, world
-        services = hosts = NONE
+        services = built = hosts = NONE
         functions = around.functions != self.around.functions
         self.marks = replace(self.marks, functions=self.marks.functions + functions)
         if world is not before:
             services = changed(before.services, world.services)
             hosts = self._take(before, services)
-        endpoints = self.endpoints.update(world.services, services, around.workloads)
-        return Touched(services, endpoints, hosts, self._surround(around))
+            built = self._build_clusters(before, services)
+        endpoints = self.endpoints.update(
+            world.services, services, around.workloads, around.unhealthy
+        )
+        self.checks.update(world.health_checks, endpoints, self.endpoints.members)
+        return Touched(built, endpoints, hosts, self._surround(around))
 
     def _take(self, before: World, services: frozenset[str]) -> frozenset[str]:
         """Build what follows from the World alone; return the services with another host."""
@@ -138,12 +146,28 @@ class Parts:
         self.outbound.build(hosts, world.services)
         if self._clients is not None:
             self._clients.build(hosts, world.services)
-        for name in services:
+        return hosts
+
+    def _build_clusters(self, before: World, services: frozenset[str]) -> frozenset[str]:
+        """Build the clusters of changed services, and of those newly or no longer checked.
+
+        Returns:
+            All of them.
+        """
+        world = self.world
+        known = self._covered
+        if services or changed(before.health_checks, world.health_checks):
+            known, self._covered = self._covered, covered(world.health_checks, world.services)
+        touched = services | (known ^ self._covered)
+        for name in touched:
             if name in world.services:
-                self.clusters[name] = clusters.service_cluster(world.services[name])
+                checked = name in self._covered
+                self.clusters[name] = clusters.service_cluster(
+                    world.services[name], checked=checked
+                )
             else:
                 del self.clusters[name]
-        return hosts
+        return touched
 
     def _reattach(self, before: World, names: Iterable[str]) -> frozenset[str]:
         """Exchange routes; return the services whose virtual hosts they change."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     Route,
@@ -17,8 +16,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from xds.builders.messages import Source, assembled, seconds
-from xds.builders.rules import Entry
+from xds.builders.messages import SCOPE_HEADER, Source, assembled, seconds
+from xds.builders.rules import Entry, retries
 from xds.encode import encode
 from xds.resource import CLUSTER, ROUTE, Resource
 
@@ -53,6 +52,9 @@ class Table:
     def __contains__(self, host: str) -> bool:
         return host in self._entries
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
@@ -75,13 +77,24 @@ class Table:
             del self._entries[host]
 
 
-def virtual_host(name: str, domains: Iterable[str], entries: Iterable[Entry]) -> Host:
-    """Return a virtual host that asks ``entries`` in their order."""
+def virtual_host(
+    name: str, domains: Iterable[str], entries: Iterable[Entry], *, total: bool = False
+) -> Host:
+    """Return a virtual host that asks ``entries`` in their order.
+
+    Args:
+        name: Unique in its route configuration.
+        domains: Host names of its requests.
+        entries: Its routes.
+        total: Whether a request that none of them takes is answered 404 by a route, too.
+    """
     given = list(entries)
     body = b"".join(
         (
             assembled(VirtualHost, name=name, domains=[d.encode() for d in domains]),
             *(entry.routes for entry in given),
+            _nothing() if total and not any(entry.takes_all for entry in given) else b"",
+            retries(),
         )
     )
     return Host(
@@ -105,16 +118,20 @@ def configuration(name: str, hosts: Iterable[Host]) -> Resource:
 
 @cache
 def _manners() -> bytes:
-    return encode(RouteConfiguration(ignore_port_in_host_matching=True, validate_clusters=False))
+    return encode(
+        RouteConfiguration(
+            ignore_port_in_host_matching=True,
+            validate_clusters=False,
+            request_headers_to_remove=[SCOPE_HEADER],
+        )
+    )
 
 
 @cache
-def nowhere() -> Host:
-    """Return the virtual host of calls to names that are no service's, or out of reach."""
-    body = DataSource(inline_string="no such service in this mesh\n")
-    refusal = DirectResponseAction(status=502, body=body)
-    route = Route(name="nowhere", match=RouteMatch(prefix="/"), direct_response=refusal)
-    return _host(VirtualHost(name=ANY, domains=[ANY], routes=[route]))
+def _nothing() -> bytes:
+    refusal = DirectResponseAction(status=404)
+    route = Route(name="nothing", match=RouteMatch(prefix="/"), direct_response=refusal)
+    return encode(VirtualHost(routes=[route]))
 
 
 def inbound(

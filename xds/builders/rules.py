@@ -73,6 +73,11 @@ class Entry:
     clusters: frozenset[str]
     source: Source
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether it matches every request."""
+        return self.order[:5] == _EVERYTHING
+
 
 def entries(route: api.HTTPRoute) -> tuple[Entry, ...]:
     """Return every match of every rule of ``route``."""
@@ -99,6 +104,7 @@ def plain(service: str) -> Entry:
 
 
 _KIND = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
+_EVERYTHING = (_KIND["PathPrefix"], 0, 1, 0, 0)
 
 
 def _precedence(match: api.Match) -> tuple[int, int, int, int, int]:
@@ -192,14 +198,29 @@ def _target(backends: Sequence[tuple[str, int]]) -> bytes:
 
 @lru_cache(maxsize=1 << 10)
 def _manners(request: str | None, per_try: str | None, *, safe: bool) -> bytes:
-    """Return how long requests may take and when they are sent again."""
+    """Return how long requests may take and when they are sent again.
+
+    What `retries` says of every route is not said again.
+    """
+    timeout = seconds(parsed(request) if request else REQUEST_TIMEOUT)
+    policy = _retry_policy(per_try, safe=safe) if safe or per_try else None
+    return encode(RouteAction(timeout=timeout, retry_policy=policy))
+
+
+@cache
+def retries() -> bytes:
+    """Return the part of a virtual host that says when requests are sent again."""
+    return encode(VirtualHost(retry_policy=_retry_policy(None, safe=False)))
+
+
+def _retry_policy(per_try: str | None, *, safe: bool) -> RetryPolicy:
     if safe:
         reset, unserved = "reset", HeaderMatcher(name=UNSERVED_HEADER, present_match=True)
     else:
         never = exactly(UNREACHED)
         reset = "reset-before-request"
         unserved = HeaderMatcher(name=UNSERVED_HEADER, string_match=never)
-    retry = RetryPolicy(
+    return RetryPolicy(
         retry_on=f"connect-failure,refused-stream,{reset},retriable-headers",
         retriable_headers=[unserved],
         num_retries=2,
@@ -212,8 +233,6 @@ def _manners(request: str | None, per_try: str | None, *, safe: bool) -> bytes:
         host_selection_retry_max_attempts=3,
         per_try_timeout=seconds(parsed(per_try)) if per_try else None,
     )
-    timeout = seconds(parsed(request) if request else REQUEST_TIMEOUT)
-    return encode(RouteAction(timeout=timeout, retry_policy=retry))
 
 
 def _header_changes(filters: Sequence[api.Filter]) -> bytes:

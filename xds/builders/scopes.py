@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from wherry.errors import WherryError
+from xds.health.check import Target
 from xds.workload import BadWorkload, Workload, checked_name
 
 LOOPBACK = "127.0.0.1"
@@ -92,12 +93,14 @@ class Surroundings:
         functions: Names of deployed functions.
         telemetry: Host and port of the access log service.
         policy: Host and port of the check service.
+        unhealthy: What checkers say is unhealthy, as `xds.builders.checks` named it to them.
     """
 
     workloads: tuple[Workload, ...]
     functions: frozenset[str]
     telemetry: tuple[str, int]
     policy: tuple[str, int]
+    unhealthy: frozenset[Target] = frozenset()
 
 
 def scope_of(node: str, metadata: Mapping[str, object]) -> Scope:

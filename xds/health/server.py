@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -105,7 +105,7 @@ class Health:
             self._clusters = wanted
             self._replan()
 
-    async def follow(self) -> AsyncIterator[frozenset[Target]]:
+    async def follow(self) -> AsyncGenerator[frozenset[Target]]:
         """Yield what is unhealthy now and after each change; skips to the newest."""
         changed = asyncio.Event()
         self._followers.add(changed)
