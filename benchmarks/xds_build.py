@@ -14,7 +14,7 @@ from pathlib import Path
 from betterproto2 import Message
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration, VirtualHost
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from parts.large import EDGE, SIDECAR, around, mesh, route
 from parts.processes import closing
 
@@ -23,7 +23,7 @@ from xds.builders.compiler import Compiler
 from xds.builders.scopes import Scope, Surroundings
 from xds.delta import DeltaRequest, DeltaStream
 from xds.encode import encode
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
 from xds.snapshot import Snapshot
 from xds.sotw import Request, SotwStream
 
@@ -61,7 +61,7 @@ def settled(stream: Stream, snapshot: Snapshot) -> Stream:
     """Return ``stream`` with a client that holds all of ``snapshot``."""
     stream.publish(snapshot)
     waiting = []
-    for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE):
+    for type_url in (CLUSTER, ENDPOINT, LISTENER, SCOPED_ROUTE, ROUTE):
         explicit = type_url in {ENDPOINT, ROUTE}
         names = frozenset(snapshot.named(type_url)) if explicit else frozenset()
         if isinstance(stream, DeltaStream):
@@ -152,9 +152,8 @@ def betterproto_ms(snapshot: Snapshot) -> float:
     for type_url, kind in ((CLUSTER, Cluster), (ENDPOINT, ClusterLoadAssignment)):
         bodies = [resource.body for resource in snapshot.named(type_url).values()]
         total += _sampled([kind.parse(body) for body in bodies[:SAMPLE]], len(bodies))
-    routes = RouteConfiguration.parse(snapshot.named(ROUTE)["outbound"].body)
-    hosts: list[VirtualHost] = routes.virtual_hosts
-    return total + _sampled(hosts[:SAMPLE], len(hosts))
+    routes = [r.body for name, r in snapshot.named(ROUTE).items() if name.startswith("outbound/")]
+    return total + _sampled([RouteConfiguration.parse(r) for r in routes[:SAMPLE]], len(routes))
 
 
 def _sampled(messages: list[Message], count: int) -> float:

@@ -43,6 +43,7 @@ SECONDS = 20.0
 """Longest that a change may take to reach traffic."""
 TTL_SECONDS = 300
 LOOK = 0.02
+HOST = "web.example"
 
 MESH = """
 apiVersion: v1
@@ -62,6 +63,7 @@ kind: HTTPRoute
 metadata: {{name: web}}
 spec:
   parentRefs: [{{name: edge}}]
+  hostnames: [{host}]
   rules:
   - backendRefs: [{{name: web-{name}}}]
     filters:
@@ -94,7 +96,7 @@ class Site:
     def write(self) -> None:
         """Replace the configuration."""
         staged = self.folder / "mesh.staged"
-        staged.write_text(MESH.format(name=self.name, turn=self.turn))
+        staged.write_text(MESH.format(host=HOST, name=self.name, turn=self.turn))
         staged.replace(self.folder / "mesh" / "mesh.yaml")
 
     async def start(self, channel: grpc.aio.Channel) -> str:
@@ -119,9 +121,9 @@ class Site:
         url = f"http://127.0.0.1:{self.listener}/probe"
         async with asyncio.timeout(SECONDS), aiohttp.ClientSession() as client:
             while True:
-                async with client.get(url) as answer:
+                async with client.get(url, headers={"Host": HOST}) as answer:
                     body = await answer.text()
-                    if answer.headers.get("x-turn") == turn or body == text:
+                    if (turn or text) in {answer.headers.get("x-turn"), body}:
                         return
                 await asyncio.sleep(LOOK)
 
@@ -224,7 +226,7 @@ async def measure(folder: Path) -> dict[str, Any]:
         spec = Envoy("swaps", metadata, Address(port=site.xds), folder)
         await stack.enter_async_context(serving(spec))
         await site.until(text=texts[-1])
-        load.ask("begin", port=site.listener, host="web.example", rate=RATE, phase="rest")
+        load.ask("begin", port=site.listener, host=HOST, rate=RATE, phase="rest")
         await asyncio.sleep(REST)
         for name, work in (("swaps", site.swap), ("routes", site.edit), ("renames", site.rename)):
             load.ask("phase", name=name)

@@ -88,7 +88,18 @@ def reserved(part: str, address: Address) -> socket.socket:
     """
     if address.port:
         listening(part, address).close()
+    return shared_by(part, address)
+
+
+def shared_by(part: str, address: Address) -> socket.socket:
+    """Return a bound TCP socket whose port other processes of ours may share.
+
+    Raises:
+        PortInUse: Another program has it for itself.
+        StartError: The address is none of this machine's, or not for us.
+    """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:

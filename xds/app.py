@@ -18,6 +18,7 @@ from xds.health.server import Health
 from xds.health.shared import Shared
 from xds.health.votes import EndpointHealth
 from xds.http import Known, pages
+from xds.inspect import written
 from xds.load.server import Loads
 from xds.load.status import NodeLoad
 from xds.pilot import Pilot
@@ -126,6 +127,7 @@ async def running(
                 clock=clock,
                 how=settings.serving,
                 services=(loads.handler(), health.handler(), ClientStatus(fleet).handler()),
+                origin=lambda kind, name: written(pilot.world, kind, name) or f"{kind}/{name}",
             ) as server:
                 fleet.watch(server.discovery.talks)
                 known = Known(server.discovery, pilot.hub, lambda: pilot.world, clock, loads.status)

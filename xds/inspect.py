@@ -213,13 +213,14 @@ def sources_of(resource: Resource, world: World, reason: str = "") -> tuple[Sour
     texts = _complaints(reason)
     holders = {each for each in found if texts and _holds(world, each, texts)} or set(found)
     rows = [
-        Source(kind, name, _where(world, kind, name), (kind, name) in holders)
+        Source(kind, name, written(world, kind, name), (kind, name) in holders)
         for kind, name in found
     ]
     return tuple(sorted(rows, key=lambda row: not row.likely))
 
 
-def _where(world: World, kind: str, name: str) -> str | None:
+def written(world: World, kind: str, name: str) -> str | None:
+    """Return ``file:line`` of a resource; None when the World has none of that name."""
     origin = world.origins.get((kind, name))
     return None if origin is None else str(origin)
 

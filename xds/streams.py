@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,15 +45,22 @@ class Streams:
         hub: Says what each node gets.
         clock: Where times are read.
         limits: See `Limits`.
+        origin: See `Setting`.
 
     Attributes:
         tally: What was done so far.
     """
 
-    def __init__(self, hub: Hub[Any], clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        hub: Hub[Any],
+        clock: Clock,
+        limits: Limits,
+        origin: Callable[[str, str], str] | None = None,
+    ) -> None:
         self._hub, self._limits = hub, limits
         self.tally = Tally()
-        self._setting = Setting(limits, clock, self.tally)
+        self._setting = Setting(limits, clock, self.tally, origin)
         self._open: set[Talk] = set()
         self._calls = 0
         self._by_node: Counter[str] = Counter()

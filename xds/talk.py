@@ -33,6 +33,9 @@ IN_SOTW = "xds.config.resource-in-sotw"
 LAST_WRITE_SECONDS = 1.0
 """Longest that the end of a stream waits for a client to take what is on its way."""
 
+MOST_SOURCES = 10
+"""How many files and lines one line of the log names."""
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Read = Callable[[bytes], tuple[Any, Node | None]]
 
@@ -58,11 +61,13 @@ class Setting:
         limits: See `Limits`.
         clock: Where times are read.
         tally: Where everything is counted.
+        origin: Says where a resource of the World was written, by kind and name: ``file:line``.
     """
 
     limits: Limits
     clock: Clock
     tally: Tally
+    origin: Callable[[str, str], str] | None = None
 
 
 class Talk:
@@ -222,8 +227,9 @@ class Talk:
                 request = wire.retyped(request, only)
 
     def _rouse(self) -> None:
-        """Wake the writer if it sleeps without end and there is an end now."""
-        if self._waits is None and self._stream.wake_at is not None:
+        """Wake the writer if something is due before it would look."""
+        due = self._stream.wake_at
+        if due is not None and (self._waits is None or due < self._waits):
             self._link.news.set()
 
     async def _write(self) -> None:
@@ -295,6 +301,15 @@ class Talk:
             f"node {self._link.node.id!r}: {found} {what}, expected at most {most}",
         )
 
+    def _sources(self, nack: Nack) -> list[str]:
+        """Return where users wrote what a client refuses: files and lines."""
+        snapshot, origin = self._link.snapshot, self._setting.origin
+        if snapshot is None or origin is None:
+            return []
+        found = (snapshot.find(nack.type_url, name) for name in nack.names)
+        sources = {origin(*source) for each in found if each for source in each.sources}
+        return sorted(sources)[:MOST_SOURCES]
+
     def _log_nacks(self) -> None:
         nacks = {t: nack for t, nack in self._stream.nacks.items() if not nack.sought}
         for type_url, nack in nacks.items():
@@ -306,6 +321,7 @@ class Talk:
                         "node": self._link.node.id,
                         "type_url": type_url,
                         "resources": nack.names,
+                        "sources": self._sources(nack),
                         "reason": nack.error,
                     },
                 )

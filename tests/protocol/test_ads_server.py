@@ -63,7 +63,7 @@ from xds.heartbeat import RegistrationRefused, deregister, heartbeat, register
 from xds.hub import Hub
 from xds.registrations import Registry, Workload, live
 from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from xds.server import serving
+from xds.server import Serving, serving
 from xds.snapshot import Snapshot
 from xds.streams import SERVICE, Limits
 
@@ -77,10 +77,20 @@ def hub_for_everyone():
     return Hub(lambda node: EVERYONE)
 
 
+carried = {"by": "grpc"}
+
+
+@pytest.fixture(autouse=True, params=["grpc", "http2"])
+def transport(request):
+    """Both transports keep one contract."""
+    carried["by"] = request.param
+
+
 @asynccontextmanager
 async def pilot(hub, port=0, **more):
     registry = Registry(MemoryStore(), SystemClock())
-    async with serving(Address(port=port), hub, registry, **more) as server:
+    how = Serving(transport=carried["by"])
+    async with serving(Address(port=port), hub, registry, how=how, **more) as server:
         yield server
 
 

@@ -66,6 +66,18 @@ class DeltaMachine(EnvoyMachine):
             self.arrive(responses)
         self.everything_arrives()
 
+    @precondition(lambda self: self.goal)
+    @rule(random=randoms)
+    def what_changes_is_sent_once_and_nothing_else(self, random):
+        self.a_good_goal_is_reached_exactly(random)
+        before = [r for held in self.client.held.values() for r in held.values()]
+        self.log.clear()
+        self.a_good_goal_is_reached_exactly(random)
+        sent = [r for response in self.log for r in response.resources]
+        sent = [r for r in sent if r.type_url != ENDPOINT]  # those warm clusters
+        assert len(set(sent)) == len(sent)
+        assert not set(before) & set(sent)
+
 
 class DeltaSubscriber(Subscriber):
     """Names what it adds and what it lets go; no name at first means everything."""

@@ -118,7 +118,7 @@ class Machine(RuleBasedStateMachine):
 
     def open(self):
         self.stream = self.new_stream(drain=self.drain, memory=self.memory)
-        self.downlink, self.serial = deque(), 0
+        self.downlink, self.serial, self.log = deque(), 0, []
         if self.goal is not None:
             self.arrive(self.stream.publish(self.goal, self.now))
 
@@ -128,6 +128,7 @@ class Machine(RuleBasedStateMachine):
             assert not {r.name for r in response.resources} & set(response.removed)
             self.serial = response.serial
             self.downlink.append(response)
+            self.log.append(response)
 
     @rule(random=randoms)
     def publish(self, random):

@@ -35,6 +35,8 @@ async def run(part: str, options: Options, said: Callable[[str], None]) -> None:
         raise StartError(f"run {part!r}: expected one of {', '.join(_PARTS)}")
     if part != "xds" and (options.workers or options.worker):
         raise StartError(f"run {part!r}: --workers {options.workers}, expected it only with xds")
+    if part != "xds" and options.transport != "grpc":
+        raise StartError(f"run {part!r}: --transport, expected it only with xds")
     if options.workers:
         from wherry.cli import several  # noqa: PLC0415
 
@@ -112,7 +114,9 @@ def _served(options: Options) -> "Serving":
     from xds.server import Serving  # noqa: PLC0415
     from xds.workers import HANDOVER_SECONDS  # noqa: PLC0415
 
-    return Serving(share=True, handover_seconds=HANDOVER_SECONDS) if options.worker else Serving()
+    if options.worker is None:
+        return Serving(transport=options.transport)
+    return Serving(share=True, handover_seconds=HANDOVER_SECONDS, transport=options.transport)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from wherry.cli import functions, keys, logs
 from wherry.cli.bootstraps import bootstrap
 from wherry.cli.loads import loads
 from wherry.cli.proxy import config, diff
-from wherry.cli.settings import PARTS, Options, cache_folder, listen
+from wherry.cli.settings import PARTS, Options, Transport, cache_folder, listen
 from wherry.cli.state import state_dir
 from wherry.cli.status import status
 from wherry.cli.top import top
@@ -72,6 +72,7 @@ FreePorts = Annotated[bool, typer.Option(help="Let the kernel choose every port 
 Backend = Annotated[str, typer.Option(help="Where functions run: auto, qemu or process.")]
 Pilot = Annotated[str, typer.Option("--xds", help="HOST:PORT of the Pilot.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="How many processes xds shall be.")]
+Carried = Annotated[Transport, typer.Option(help="What carries the gRPC of xds.")]
 Worker = Annotated[Path | None, typer.Option(hidden=True)]
 Beside = Annotated[bool, typer.Option("--beside", hidden=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
@@ -107,6 +108,7 @@ def run(
     moved: Moved = None,
     backend: Backend = "auto",
     workers: Workers = None,
+    transport: Carried = "grpc",
     worker: Worker = None,
     beside: Beside = False,
     verbose: Verbose = False,
@@ -121,6 +123,7 @@ def run(
         listen(moved or [], free_ports=False),
         backend,
         workers=workers,
+        transport=transport,
         worker=worker,
         beside=beside,
     )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from wherry.errors import StartError
 from wherry.serve import Address
@@ -42,6 +43,10 @@ class Listen:
         return replace(self, by_part={**self.by_part, part: address})
 
 
+Transport = Literal["grpc", "http2"]
+"""What carries the Pilot's gRPC: gRPC's own library, or a shell of ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What ``wherry up`` or ``wherry run`` was asked for.
@@ -52,6 +57,7 @@ class Options:
         listen: Where each part listens.
         backend: ``auto``, ``qemu`` or ``process``.
         workers: How many processes the Pilot is; None: this one.
+        transport: What carries the Pilot's gRPC: ``grpc`` or ``http2``.
         worker: What such a process is told, see `xds.workers.place`; None: this is none.
         beside: Whether other such processes serve already.
     """
@@ -61,6 +67,7 @@ class Options:
     listen: Listen
     backend: str = "auto"
     workers: int | None = None
+    transport: Transport = "grpc"
     worker: Path | None = None
     beside: bool = False
 

@@ -78,7 +78,7 @@ def _command(
     argv = [python(), "-P", "-m", "xds", str(options.source), "--state", str(options.state)]
     for part, where in listen.by_part.items():
         argv += ["--listen", f"{part}={where}"]
-    argv += ["--worker", str(place(folder, number))]
+    argv += ["--transport", options.transport, "--worker", str(place(folder, number))]
     if number > workers:
         argv.append("--beside")
     if logger.isEnabledFor(logging.INFO):

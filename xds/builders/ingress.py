@@ -4,9 +4,9 @@ A request belongs to the listener with the most specific host name; there, route
 specific host names come before others, whatever their paths.
 
 A port of which every route says exact host names is a table of scopes (`xds.builders.scoped`). A
-route for all hosts, or for a wildcard, makes it one route configuration: the listener changes,
-and connections that are open move to the new one as they are used up. Until then they meet the
-scopes, which therefore stay known.
+route for all hosts, or for a wildcard, makes it one route configuration. Then the listener
+changes: new connections meet the new one at once, and open ones are closed between requests within
+Envoy's drain time. Until then they meet the scopes, which therefore stay known.
 
 Source: https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
 """

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from xds.csds.fleet import Config, Proxy, Refusal, Sync, judged
 from xds.node import Node
-from xds.resource import TypeUrl, in_order
+from xds.resource import SECRET, TypeUrl, in_order
 from xds.snapshot import NONE, Snapshot
 from xds.subscription import WILDCARD, Subscription
 
@@ -77,7 +77,7 @@ def _of_type(sub: Subscription, snapshot: Snapshot | None, refused_at: int) -> I
             held=held.version if held else None,
             refused=fault.version if fault else None,
         )
-        shown = goal or held
+        shown = goal or held  # but never the content of a secret
         refusal = None
         if sync is Sync.ERROR and fault is not None:
             refusal = Refusal(fault.error, fault.version, refused_at)
@@ -87,6 +87,6 @@ def _of_type(sub: Subscription, snapshot: Snapshot | None, refused_at: int) -> I
             version=shown.version if shown else "",
             sync=sync,
             held=client,
-            body=shown.body if shown else None,
+            body=shown.body if shown and sub.type_url != SECRET else None,
             refusal=refusal,
         )
