@@ -83,6 +83,7 @@ class _Front:
         app.router.add_get("/api/proxies", asking.around(self.listing))
         app.router.add_get("/api/proxies/{node}", asking.around(self.of_one))
         app.router.add_get("/api/proxies/{node}/{what:config|diff}", asking.around(self.of_one))
+        app.router.add_get("/api/load", asking.around(self.load))
         app.router.add_get("/metrics", asking.around(self.metrics))
         app.router.add_get("/healthz", self.healthz)
         app.router.add_post("/v3/{service}", polling.around(self.discovery))
@@ -94,6 +95,11 @@ class _Front:
         if not answers:
             return _nobody(request)
         return web.json_response(merged.listing(answers))
+
+    async def load(self, request: web.Request) -> web.Response:
+        said = await self._all(request)
+        answers = [each.read() for each in said.values() if each.status == _OK]
+        return web.json_response(merged.loads(answers)) if answers else _nobody(request)
 
     async def of_one(self, request: web.Request) -> web.Response:
         said = (await self._all(request)).values()

@@ -1,10 +1,14 @@
 """What several Pilots say of their clients, as one would say it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import TypeAdapter
+
+from xds.load.status import ClusterLoad
 
 Json = Mapping[str, Any]
 
@@ -43,6 +47,23 @@ def resources(answers: Sequence[Json]) -> dict[str, Any]:
     if "held" in merged:
         merged["held"] = sum(a["held"] for a in answers)
     return merged
+
+
+_LOADS = TypeAdapter(tuple[ClusterLoad, ...])
+
+
+def loads(answers: Sequence[Json]) -> dict[str, Any]:
+    """Return what ``/api/load`` of each Pilot says as one answer: clusters added up."""
+    found: dict[tuple[str, str], ClusterLoad] = {}
+    for answer in answers:
+        for load in _LOADS.validate_python(answer["clusters"]):
+            key = (load.cluster, load.service)
+            found[key] = found[key] + load if key in found else load
+    return {
+        "clusters": [asdict(found[key]) for key in sorted(found)],
+        "nodes": sorted((n for a in answers for n in a["nodes"]), key=lambda n: str(n["node"])),
+        "omitted": sum(answer["omitted"] for answer in answers),
+    }
 
 
 class Sums:

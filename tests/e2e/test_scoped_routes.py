@@ -1,5 +1,7 @@
 """Hosts that are sent one by one to a real Envoy answer as those in one piece do."""
 
+import asyncio
+
 import aiohttp
 import pytest
 from support.edge import EDGE, Edge, Load, edge_of, route, services, to
@@ -119,6 +121,10 @@ async def test_no_request_is_lost_while_a_port_changes_how_its_hosts_are_sent(tm
             await made.stop()
             await load.more(20)
             await made.serve(address)
+            async with asyncio.timeout(40):
+                while len(made.pilot.streams()) < 3:
+                    await load.more(10)
+            await made.settled()
             await made.become(base)
             await load.more(30)
             assert await edge.meets(Host="c3.test") == 404

@@ -244,6 +244,7 @@ async def test_one_port_answers_operators_for_all_workers(tmp_path):
         assert (status, "none is connected" in unclear["error"]) == (404, True)
         status, unclear = await get("/api/proxies/clien")
         assert (status, "are named so" in unclear["error"]) == (404, True)
+        assert await get("/api/load") == (200, {"clusters": [], "nodes": [], "omitted": 0})
         assert await get("/healthz") == (200, "ok\n")
 
 

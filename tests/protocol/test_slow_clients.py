@@ -220,7 +220,8 @@ async def test_refusals_for_one_reason_are_counted_and_not_all_logged(caplog):
     ):
         for _ in range(20):
             call = channel.stream_stream(METHOD)()
-            with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # it may be over before we have written
+            # It may be over before we have written.
+            with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
                 await call.write(first("one"))
             assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert server.discovery.tally.refused["too many streams"] == 20
