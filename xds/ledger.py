@@ -42,7 +42,7 @@ from xds.resource import (
     rank,
 )
 from xds.snapshot import NONE, Named, Snapshot, version_of
-from xds.subscription import Batch, Nack, Subscription
+from xds.subscription import Batch, Nack, Subscription, plain
 
 DRAINED = frozenset({CLUSTER})
 """Types whose unused resources stay for the drain time."""
@@ -303,7 +303,8 @@ class Ledger:
         type_url, version = sub.type_url, sub.version
         if sub.trials and not sub.claims:
             sub.next_trial()
-        desired = sub.wanted.of(goal, type_url)
+        listed = sub.wanted.of(goal, type_url)
+        desired, sub.held = plain(listed), plain(sub.held)
         if type_url == VIRTUAL_HOST and sub.owed and self._delta:
             sub.again |= awaited(goal, goal.named(ROUTE).values())
         sub.again = own_names(goal, type_url, sub.again)
@@ -314,7 +315,7 @@ class Ledger:
         target: Named = {**newest, **lingers}
         changed: Named = {n: r for n, r in target.items() if _differs(sub, n, r, withheld)}
         if not (withheld or lingers) and len(changed) == len(target):
-            target = changed = desired
+            target = changed = listed
         reaches = None if withheld or waits else version
         settles = reaches if not lingers else None
         sub.withheld = bool(withheld)
@@ -327,14 +328,14 @@ class Ledger:
                 clear = not (sub.again or sub.owed)
                 sub.settled, sub.reached = (settles, reaches) if clear else (None, None)
                 if clear and settles is not None and sub.plain:
-                    sub.base, sub.held = goal, desired
+                    sub.base, sub.held = goal, listed
                 sub.calm(desired)
                 return None
         exact = settles is not None
         batch = Batch(
             type_url,
             version if exact else version_of(target.values()),
-            desired if exact else target,
+            listed if exact else target,
             changed,
             removed,
             missing,
@@ -411,7 +412,7 @@ class Ledger:
         if not (self._delta or sub.type_url in FULL_STATE):
             # Only the client can let go of it, and does when it has no more use for it.
             return {name: sub.held[name] for name in sorted(gone) if name in sub.held}, False, set()
-        used, needed = self._in_use(sub.type_url)
+        used, needed = self._in_use(sub.type_url, gone)
         unused = set() if used is None else gone - used
         sub.lingers = len(unused) < len(gone)
         for name in gone - unused:
@@ -427,29 +428,30 @@ class Ledger:
         lingers = {name: sub.held[name] for name in sorted(stays) if name in sub.held}
         return lingers, used is None or bool(stays & needed), goes
 
-    def _in_use(self, type_url: TypeUrl) -> tuple[set[str] | None, set[str]]:
-        """Return the names of ``type_url`` that the client may need; None: nobody can say.
+    def _in_use(self, type_url: TypeUrl, gone: set[str]) -> tuple[set[str] | None, set[str]]:
+        """Return the names in ``gone`` that the client may need; None: nobody can say.
 
         The second set is without those that only something needs which is about to go, or which
         is desired as it is: it keeps what is there on demand only.
         """
         names: set[str] = set()
         needed: set[str] = set()
+        sought = {(type_url, name) for name in gone}
         goal = self._goal
         for sub in self._ordered:
             if None in sub.doubt.values() and type_url in MAY_REFER.get(sub.type_url, ()):
                 return None, set()
             sent = sub.flight.changed.values() if sub.flight else ()
-            for resource in (*sub.held.values(), *sent):
-                if not resource.refs:
+            for resource in (*plain(sub.held).values(), *sent):
+                if resource.refs.isdisjoint(sought):
                     continue
-                refs = {name for kind, name in resource.refs if kind == type_url}
+                refs = {name for _, name in resource.refs & sought}
                 names |= refs
                 stays = goal is not None and goal.find(sub.type_url, resource.name) == resource
                 if not (stays or resource.name in sub.leaving):
                     needed |= refs
             for doubted in sub.doubt.values():
-                refs = {name for kind, name in doubted or () if kind == type_url}
+                refs = {name for _, name in (doubted or frozenset()) & sought}
                 names |= refs
                 needed |= refs
         return names, needed
