@@ -130,7 +130,7 @@ async def running(
                 origin=lambda kind, name: written(pilot.world, kind, name) or f"{kind}/{name}",
             ) as server:
                 fleet.watch(server.discovery.talks)
-                known = Known(server.discovery, pilot.hub, lambda: pilot.world, clock, loads.status)
+                known = Known(server.discovery, pilot.hub, lambda: pilot.world, clock, loads.each)
                 async with pages(settings.pages, known) as where:
                     yield Running(
                         server.address,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from xds.ledger import Ledger, Memory
+from xds.ledger import Ledger
+from xds.memory import Memory
 from xds.names import wanted
 from xds.press import Form, Press, Response
 from xds.resource import TypeUrl

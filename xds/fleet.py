@@ -177,8 +177,7 @@ class Fleet:
         return found
 
     def _ids(self) -> set[str]:
-        polled = {status.node.id for status in self._polls.status()}
-        return polled | {talk.node.id for talk in self._streams.talks()}
+        return {*self._polls.nodes, *(talk.node.id for talk in self._streams.talks())}
 
     def _talks(self, nodes: set[str]) -> Iterator[Talk]:
         return (talk for talk in self._streams.talks() if talk.node.id in nodes)

@@ -119,7 +119,8 @@ class _Front:
         async with self.summing:
             said = await self._all(request, {"Accept": "text/plain"})
             texts = {n: each.body.decode() for n, each in said.items() if each.status == _OK}
-            families = await asyncio.to_thread(self.sums.add, texts)
+            silent = self.pilots().keys() - texts.keys()
+            families = await asyncio.to_thread(self.sums.add, texts, silent)
         content_type, text = written(families, request.headers.get("Accept", ""))
         return web.Response(body=text, headers={"Content-Type": content_type})
 
@@ -201,7 +202,8 @@ def _several(said: _Said) -> bool:
 
 def _unclear(asked: str, names: list[str], other: list[_Said]) -> web.Response:
     if not names:
-        first = other[0]
+        # One that knows it by single requests says more than those that never met it.
+        first = next((each for each in other if each.status != _NOT_FOUND), other[0])
         return web.Response(status=first.status, body=first.body, headers=first.headers)
     near = sorted({*names, *(n for each in other for n in each.read().get("near", ()))})
     text = (

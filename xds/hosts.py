@@ -10,7 +10,6 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 from xds.resource import VIRTUAL_HOST, Resource, TypeUrl
@@ -24,6 +23,10 @@ _MORE = 0x80
 
 _names: WeakKeyDictionary[Layer, Mapping[str, str]] = WeakKeyDictionary()
 """Names by alias, of layers that somebody asked."""
+
+_MOST = 1 << 14
+_found: dict[str, bool] = {}
+"""Whether a route configuration takes hosts by discovery, by its version; full, it starts anew."""
 
 
 def called(snapshot: Snapshot, type_url: TypeUrl, name: str) -> Resource | None:
@@ -66,9 +69,17 @@ def _index(layer: Layer) -> Mapping[str, str]:
     return index
 
 
-@lru_cache(maxsize=1 << 14)
 def _discovers(route: Resource) -> bool:
-    body, at = route.body, 0
+    found = _found.get(route.version)
+    if found is None:
+        if len(_found) >= _MOST:
+            _found.clear()
+        found = _found[route.version] = _says_so(route.body)
+    return found
+
+
+def _says_so(body: bytes) -> bool:
+    at = 0
     while at < len(body):
         tag, at = _read(body, at)
         if tag >> 3 == _VHDS:

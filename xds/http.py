@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,14 +68,14 @@ class Known:
         hub: What each client should have.
         world: Returns the World that is served.
         clock: Where times are read.
-        loads: Returns what clients report of the requests that they send.
+        loads: Returns what clients report of the requests that they send; read one by one.
     """
 
     streams: Streams
     hub: Hub[Any]
     world: Callable[[], World]
     clock: Clock
-    loads: Callable[[], tuple[NodeLoad, ...]] = tuple
+    loads: Callable[[], Iterable[NodeLoad]] = tuple
 
 
 @asynccontextmanager
@@ -193,7 +193,7 @@ class _Site:
     async def metrics(self, request: web.Request) -> web.Response:
         seen = await self.fleet.seen()
         accept = request.headers.get("Accept", "")
-        loads = by_cluster(self.known.loads())
+        loads = await asyncio.to_thread(by_cluster, await self._loads())
         content_type, text = exposition(self.known.streams.tally, seen, accept, loads)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
@@ -216,11 +216,18 @@ class _Site:
         return await _json({"node": node, "resources": rows, "held": len(found) - len(rows)})
 
     async def load(self, _: web.Request) -> web.Response:
-        nodes = self.known.loads()
+        nodes = await self._loads()
         clusters = await asyncio.to_thread(lambda: list(map(asdict, by_cluster(nodes))))
         rows = await asyncio.to_thread(lambda: list(map(asdict, nodes[:MOST_SHOWN])))
         omitted = max(0, len(nodes) - MOST_SHOWN)
         return await _json({"clusters": clusters, "nodes": rows, "omitted": omitted})
+
+    async def _loads(self) -> list[NodeLoad]:
+        nodes: list[NodeLoad] = []
+        for node in self.known.loads():
+            nodes.append(node)
+            await asyncio.sleep(0)  # others get their turn
+        return nodes
 
     async def _standings(
         self, request: web.Request

@@ -50,7 +50,7 @@ class Link(Generic[S]):
 
 
 class Past(Generic[S]):
-    """What a scope was served lately, for clients that come back; see `xds.ledger.Memory`."""
+    """What a scope was served lately, for clients that come back; see `xds.memory.Memory`."""
 
     def __init__(self, hub: "Hub[S]", scope: S) -> None:
         self._hub, self._scope = hub, scope
@@ -149,7 +149,8 @@ class Hub(Generic[S]):
 
     def _remember(self, scope: S, snapshot: Snapshot) -> None:
         past = self._past.setdefault(scope, deque(maxlen=REMEMBERED_SNAPSHOTS))
-        past.append(snapshot)
+        if not past or past[-1] != snapshot:  # a client that comes and goes is no change
+            past.append(snapshot)
         self._past.move_to_end(scope)
         while len(self._past) > REMEMBERED_SCOPES:
             self._past.popitem(last=False)

@@ -19,69 +19,21 @@ A client that holds exactly one snapshot costs what changed since, not what ther
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Mapping
 
+from xds import lives
+from xds.holdings import Holdings
 from xds.hosts import awaited, own_names
+from xds.memory import Memory, NoMemory
 from xds.names import is_collection
 from xds.press import Form, Press, Response
-from xds.resource import (
-    CLUSTER,
-    ENDPOINT,
-    EXTENSION,
-    FULL_STATE,
-    LISTENER,
-    ROUTE,
-    SCOPED_ROUTE,
-    SECRET,
-    VIRTUAL_HOST,
-    WARMED_BY,
-    Ref,
-    Resource,
-    TypeUrl,
-    rank,
-)
+from xds.resource import CLUSTER, FULL_STATE, ROUTE, VIRTUAL_HOST, Resource, TypeUrl
 from xds.snapshot import NONE, Named, Snapshot, version_of
 from xds.subscription import Batch, Nack, Subscription, plain
+from xds.warming import Warming
 
 DRAINED = frozenset({CLUSTER})
 """Types whose unused resources stay for the drain time."""
-
-MAY_REFER: Mapping[TypeUrl, frozenset[TypeUrl]] = {
-    CLUSTER: frozenset({ENDPOINT, SECRET}),
-    EXTENSION: frozenset({SECRET, CLUSTER}),
-    LISTENER: frozenset({SECRET, CLUSTER, EXTENSION, SCOPED_ROUTE, ROUTE}),
-    SCOPED_ROUTE: frozenset({ROUTE}),
-    ROUTE: frozenset({CLUSTER, VIRTUAL_HOST}),
-    VIRTUAL_HOST: frozenset({CLUSTER}),
-}
-"""What a resource of unknown content may need."""
-
-MOST_COLD = 16
-"""How many responses are remembered for the resources that will warm them."""
-
-BEATS_PER_LIFE = 3
-"""How many times within its life a resource is renewed."""
-
-
-class Memory(Protocol):
-    """What was served lately: what a client may hold that comes back."""
-
-    def one(self, type_url: TypeUrl, name: str, version: str) -> Resource | None:
-        """Return a resource by name and content; None when it is forgotten."""
-
-    def whole(self, type_url: TypeUrl, version: str) -> Named | None:
-        """Return everything of a type that had this version; None when it is forgotten."""
-
-
-class NoMemory:
-    """Remembers nothing."""
-
-    def one(self, type_url: TypeUrl, name: str, version: str) -> Resource | None:
-        """Return None."""
-
-    def whole(self, type_url: TypeUrl, version: str) -> Named | None:
-        """Return None."""
 
 
 class Ledger:
@@ -98,20 +50,25 @@ class Ledger:
     def __init__(
         self, form: Form, press: Press, *, drain: float = 0.0, memory: Memory | None = None
     ) -> None:
-        self.subscriptions: dict[TypeUrl, Subscription] = {}
+        self._holdings, self._warming = Holdings(), Warming()
         self.form = form
         self._delta = form is Form.DELTA
         self._press, self._drain = press, drain
         self.memory: Memory = memory or NoMemory()
-        self._ordered: tuple[Subscription, ...] = ()
         self._goal: Snapshot | None = None
-        self._cold: list[Named] = []
         self._calm = self._timed = False
+
+    @property
+    def subscriptions(self) -> Mapping[TypeUrl, Subscription]:
+        """Every subscription by type."""
+        return self._holdings.by_type
 
     @property
     def nacks(self) -> dict[TypeUrl, Nack]:
         """Standing refusals by type."""
-        return {s.type_url: nack for s in self._ordered if (nack := s.standing) is not None}
+        return {
+            s.type_url: nack for s in self._holdings.ordered if (nack := s.standing) is not None
+        }
 
     @property
     def goal(self) -> Snapshot | None:
@@ -126,7 +83,7 @@ class Ledger:
         """
         if self._goal is None:
             return False
-        for sub in self._ordered:
+        for sub in self._holdings.ordered:
             if sub.flight is not None or sub.again or sub.owed:
                 return False
             if sub.version not in (sub.settled, sub.reached):
@@ -135,24 +92,23 @@ class Ledger:
 
     def subscribe(self, type_url: TypeUrl) -> Subscription:
         """Open the subscription of one type; the caller fills in what is wanted."""
-        subscription = self.subscriptions[type_url] = Subscription(type_url)
+        subscription = Subscription(type_url)
         if self._goal is not None:
             subscription.version = self._goal.version(type_url)
-        subs = self.subscriptions.values()
-        self._ordered = tuple(sorted(subs, key=lambda s: (rank(s.type_url), s.type_url)))
+        self._holdings.add(subscription)
         self.stir()
         return subscription
 
     def stir(self) -> None:
         """Look again at what waits for another type."""
-        for sub in self._ordered:
+        for sub in self._holdings.ordered:
             if sub.withheld or sub.lingers:
                 sub.stale = True
 
     def adopt(self, goal: Snapshot) -> None:
         """Make ``goal`` the desired state."""
         self._goal = goal
-        for sub in self._ordered:
+        for sub in self._holdings.ordered:
             version = sub.version = goal.version(sub.type_url)
             if sub.base is not None:
                 if sub.settled == version:
@@ -183,7 +139,7 @@ class Ledger:
             sub.rejected(batch, error)
             if self._goal is not None:
                 sub.unpark(self._goal)
-        if sub.base is not None and self._is_done(sub) and not sub.owed:
+        if sub.base is not None and sub.done and not sub.owed:
             if self._calm and not sub.again:
                 return False
         else:
@@ -197,7 +153,7 @@ class Ledger:
             return None
         times = [
             at
-            for sub in self._ordered
+            for sub in self._holdings.ordered
             if (sub.leaving or sub.beats) and sub.flight is None
             for at in (*sub.leaving.values(), *sub.beats.values())
         ]
@@ -210,13 +166,13 @@ class Ledger:
         if goal is None:
             return responses
         if self._calm:  # then nothing but a new version can be the reason
-            for sub in self._ordered:
+            for sub in self._holdings.ordered:
                 if sub.stale and sub.flight is None:
                     break
             else:
                 return responses
         calm, timed = True, False
-        for sub in self._ordered:
+        for sub in self._holdings.ordered:
             if sub.flight is None and (sub.stale or sub.again or sub.owed or sub.over(now)):
                 sub.stale = False
                 response = self._quick(sub, goal) or self._slow(sub, goal, now)
@@ -228,10 +184,6 @@ class Ledger:
                 calm = False
         self._calm, self._timed = calm, timed
         return responses
-
-    @staticmethod
-    def _is_done(sub: Subscription) -> bool:
-        return sub.settled is not None and sub.settled == sub.version
 
     def _quick(self, sub: Subscription, goal: Snapshot) -> Response | None:
         """Return the response to a client that holds one snapshot exactly, if that is simple.
@@ -275,30 +227,26 @@ class Ledger:
         while batch is None and sub.trials:  # the suspects on trial wait for another type
             batch = self._next(sub, goal, now)
         if batch is None and sub.beats:
-            batch = self._beat(sub, goal, now)
+            # In the state of the world Envoy takes a resource without a body for one that is
+            # empty, or, where it does not, lets it die all the same.
+            batch = lives.renewal(sub, goal, now, whole=not self._delta)
         if batch is None:
             return None
         response = self._press.response(self.form, batch, sub.serial)
         if self.form is not Form.SOTW:
-            self._note_lives(sub, batch, now)
+            lives.note(sub, batch, now)
         return self._sent(sub, batch, response)
 
     def _ready(self, sub: Subscription, goal: Snapshot, put: Named) -> bool:
         """Return whether the client has everything that any of ``put`` needs."""
-        if not put or self._earlier_done(sub):
+        if not put or self._holdings.earlier_done(sub):
             return True
-        return all(self._has(ref) for each in put.values() for ref in goal.reach(each))
-
-    def _earlier_done(self, sub: Subscription) -> bool:
-        for each in self._ordered:
-            if each is sub:
-                return True
-            if each.flight is not None or not self._is_done(each):
-                return False
-        return True
+        return all(
+            self._holdings.has(ref, goal) for each in put.values() for ref in goal.reach(each)
+        )
 
     def _next(self, sub: Subscription, goal: Snapshot, now: float) -> Batch | None:
-        if sub.base is not None and self._is_done(sub) and not (sub.again or sub.owed):
+        if sub.base is not None and sub.done and not (sub.again or sub.owed):
             return None
         type_url, version = sub.type_url, sub.version
         if sub.trials and not sub.claims:
@@ -311,7 +259,7 @@ class Ledger:
         if sub.claims:
             self._compare_claims(sub, desired)
         newest, withheld = self._target(sub, goal, desired)
-        lingers, waits, goes = self._leave(sub, desired, now)
+        lingers, waits, goes = self._leave(sub, goal, desired, now)
         target: Named = {**newest, **lingers}
         changed: Named = {n: r for n, r in target.items() if _differs(sub, n, r, withheld)}
         if not (withheld or lingers) and len(changed) == len(target):
@@ -364,7 +312,7 @@ class Ledger:
 
     def _compare_claims(self, sub: Subscription, desired: Named) -> None:
         """Believe the client where it claims to hold what is or lately was desired."""
-        sub.again |= self._cold_of(sub)
+        sub.again |= self._warming.claimed(sub)
         held = dict(sub.held)
         for name, version in sub.claims.items():
             resource = desired.get(name)
@@ -383,11 +331,13 @@ class Ledger:
         """Return what the client should hold of the goal, and which of it is not the newest."""
         target: dict[str, Resource] = {}
         withheld: set[str] = set()
-        free = self._earlier_done(sub)
+        free = self._holdings.earlier_done(sub)
         for name, resource in desired.items():
             old, fault = sub.held.get(name), sub.parked.get(name)
             if (fault is None or fault.version != resource.version) and (
-                free or old == resource or all(map(self._has, goal.reach(resource)))
+                free
+                or old == resource
+                or all(self._holdings.has(ref, goal) for ref in goal.reach(resource))
             ):
                 target[name] = resource
                 continue
@@ -397,7 +347,7 @@ class Ledger:
         return target, withheld
 
     def _leave(
-        self, sub: Subscription, desired: Named, now: float
+        self, sub: Subscription, goal: Snapshot, desired: Named, now: float
     ) -> tuple[dict[str, Resource], bool, set[str]]:
         """Return what stays although it is not desired, whether that waits for others, what goes.
 
@@ -412,7 +362,7 @@ class Ledger:
         if not (self._delta or sub.type_url in FULL_STATE):
             # Only the client can let go of it, and does when it has no more use for it.
             return {name: sub.held[name] for name in sorted(gone) if name in sub.held}, False, set()
-        used, needed = self._in_use(sub.type_url, gone)
+        used, needed = self._holdings.in_use(sub.type_url, gone, goal)
         unused = set() if used is None else gone - used
         sub.lingers = len(unused) < len(gone)
         for name in gone - unused:
@@ -428,133 +378,16 @@ class Ledger:
         lingers = {name: sub.held[name] for name in sorted(stays) if name in sub.held}
         return lingers, used is None or bool(stays & needed), goes
 
-    def _in_use(self, type_url: TypeUrl, gone: set[str]) -> tuple[set[str] | None, set[str]]:
-        """Return the names in ``gone`` that the client may need; None: nobody can say.
-
-        The second set is without those that only something needs which is about to go, or which
-        is desired as it is: it keeps what is there on demand only.
-        """
-        names: set[str] = set()
-        needed: set[str] = set()
-        sought = {(type_url, name) for name in gone}
-        goal = self._goal
-        for sub in self._ordered:
-            if None in sub.doubt.values() and type_url in MAY_REFER.get(sub.type_url, ()):
-                return None, set()
-            sent = sub.flight.changed.values() if sub.flight else ()
-            for resource in (*plain(sub.held).values(), *sent):
-                if resource.refs.isdisjoint(sought):
-                    continue
-                refs = {name for _, name in resource.refs & sought}
-                names |= refs
-                stays = goal is not None and goal.find(sub.type_url, resource.name) == resource
-                if not (stays or resource.name in sub.leaving):
-                    needed |= refs
-            for doubted in sub.doubt.values():
-                refs = {name for _, name in (doubted or frozenset()) & sought}
-                names |= refs
-                needed |= refs
-        return names, needed
-
-    def _has(self, ref: Ref) -> bool:
-        type_url, name = ref
-        sub = self.subscriptions.get(type_url)
-        if sub is None or sub.has(name):
-            return True
-        goal = self._goal
-        listed = goal is not None and name in goal.named(type_url)
-        return not (name in sub.wanted.names or (listed and sub.wanted.covers(name)))
-
-    def _beat(self, sub: Subscription, goal: Snapshot, now: float) -> Batch | None:
-        """Return the response that renews what is about to end."""
-        beats = tuple(sorted(name for name, at in sub.beats.items() if at <= now))
-        beats = tuple(name for name in beats if name in sub.held and name not in sub.doubt)
-        if not beats:
-            sub.beats = {n: at for n, at in sub.beats.items() if at > now and n in sub.held}
-            return None
-        held = sub.held
-        # In the state of the world Envoy takes a resource without a body for one that is empty,
-        # or, where it does not, lets it die all the same.
-        whole = not self._delta
-        changed = {name: held[name] for name in beats} if whole else NONE
-        version = sub.settled or version_of(held.values())
-        return Batch(
-            sub.type_url,
-            version,
-            held,
-            changed,
-            (),
-            (),
-            () if whole else beats,
-            sub.wanted,
-            sub.settled,
-            sub.reached,
-            sub.base or goal,
-        )
-
     def _sent(self, sub: Subscription, batch: Batch, response: Response) -> Response:
         sub.serial, sub.nonce, sub.flight = response.serial, response.nonce, batch
         if sub.again:
             sub.again -= {*batch.changed, *batch.removed}
         sub.owed, sub.settled, sub.reached = False, None, None
-        if sub.type_url in WARMED_BY and not batch.beats:
-            self._warm(sub, batch)
+        self._warming.sent(sub, batch, self._holdings)
         hosts = self.subscriptions.get(VIRTUAL_HOST) if sub.type_url == ROUTE else None
         if hosts is not None and self._delta:
             hosts.again |= awaited(batch.goal, batch.changed.values())
         return response
-
-    @staticmethod
-    def _note_lives(sub: Subscription, batch: Batch, now: float) -> None:
-        for name in batch.removed:
-            sub.beats.pop(name, None)
-        for name in batch.changed if not batch.beats else batch.beats:
-            ttl = batch.target[name].ttl
-            if ttl is None:
-                sub.beats.pop(name, None)
-            else:
-                sub.beats[name] = now + ttl / BEATS_PER_LIFE
-
-    def _warm(self, sub: Subscription, batch: Batch) -> None:
-        """Send again what a changed resource waits for in Envoy."""
-        warmed_by = WARMED_BY[sub.type_url]
-        warmer = self.subscriptions.get(warmed_by)
-        if warmer is None:
-            if len(self._cold) <= MOST_COLD:
-                self._cold.append(batch.changed)
-            return
-        wanted, held = warmer.wanted.of(batch.goal, warmed_by), warmer.held
-        for resource in self._changing(sub, batch):
-            for type_url, name in resource.refs:
-                if type_url == warmed_by and (name in wanted or name in held):
-                    warmer.again.add(name)
-
-    def _cold_of(self, sub: Subscription) -> set[str]:
-        """Return which claimed resources warm what was sent before they were subscribed to.
-
-        A client that comes back holds them, and yet Envoy waits for them.
-        """
-        cold, self._cold = self._cold, []
-        if len(cold) > MOST_COLD:
-            return set(sub.claims)
-        waited_for = {
-            name
-            for changed in cold
-            for each in changed.values()
-            for type_url, name in each.refs
-            if type_url == sub.type_url
-        }
-        return waited_for & sub.claims.keys()
-
-    @staticmethod
-    def _changing(sub: Subscription, batch: Batch) -> Iterator[Resource]:
-        """Yield what a response may change at the client.
-
-        What a refused response left unclear may change back, for this one states it again.
-        """
-        yield from batch.changed.values()
-        if sub.doubt:
-            yield from (r for name, r in batch.target.items() if name in sub.doubt)
 
 
 def _put(sub: Subscription, base: Snapshot, goal: Snapshot, press: Press) -> Named | None:

@@ -1,6 +1,6 @@
 """What several Pilots say of their clients, as one would say it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -74,16 +74,20 @@ class Sums:
         self._last: dict[int, dict[_Key, float]] = {}
         self._ended: dict[_Key, float] = {}
 
-    def add(self, texts: Mapping[int, str]) -> tuple[Metric, ...]:
+    def add(self, texts: Mapping[int, str], silent: Set[int] = frozenset()) -> tuple[Metric, ...]:
         """Return the sums.
 
         Args:
-            texts: The exposition of each Pilot that runs, by a number that is its alone.
+            texts: The exposition of each Pilot, by a number that is its alone.
+            silent: Those that run and gave none this time; what they counted stays as it was.
         """
-        for number in self._last.keys() - texts.keys():
+        for number in self._last.keys() - texts.keys() - silent:
             for key, value in self._last.pop(number).items():
                 self._ended[key] = self._ended.get(key, 0.0) + value
         sums = dict(self._ended)
+        for number in self._last.keys() - texts.keys():
+            for key, value in self._last[number].items():
+                sums[key] = sums.get(key, 0.0) + value
         for number, text in texts.items():
             last = self._last[number] = {}
             for family in text_string_to_metric_families(text):

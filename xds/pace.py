@@ -8,9 +8,6 @@ REMEMBERED = 10_000
 _NOTHING = 1e-6
 """Seconds that are only a rounding error."""
 
-_NOTHING = 1e-6
-"""Seconds that are only a rounding error."""
-
 
 class Pace:
     """Lets each client open a number of streams at once, and further ones at a steady rate.

@@ -20,6 +20,8 @@ MOST = 1_000
 
 MOST_ASKED = 1_000
 """Most questions of a client that are remembered; an Envoy asks for each cluster by itself."""
+MOST_NAMES = 20_000
+"""Most names in those questions together, but for the last of them."""
 REFUSED = "the client did not take it; one that polls gives no reason"
 
 Question = tuple[TypeUrl, frozenset[str]]
@@ -52,8 +54,21 @@ class _Client:
     since: int
     seen: float
     asked: OrderedDict[Question, _Asked] = field(default_factory=OrderedDict)
+    names: int = 0
     sent: int = 0
     sent_bytes: int = 0
+
+    def about(self, question: Question) -> _Asked:
+        """Return what is known of a question, the newest now."""
+        asked = self.asked.get(question)
+        if asked is None:
+            asked = self.asked[question] = _Asked()
+            self.names += len(question[1])
+        self.asked.move_to_end(question)
+        while len(self.asked) > MOST_ASKED or (self.names > MOST_NAMES and len(self.asked) > 1):
+            (_, names), _ = self.asked.popitem(last=False)
+            self.names -= len(names)
+        return asked
 
 
 class Polls:
@@ -85,12 +100,7 @@ class Polls:
         self._clients.move_to_end(node.id)
         while len(self._clients) > MOST:
             self._forget(next(iter(self._clients)))
-        question = request.type_url, request.names
-        asked = client.asked.setdefault(question, _Asked())
-        client.asked.move_to_end(question)
-        while len(client.asked) > MOST_ASKED:
-            client.asked.popitem(last=False)
-        return self._judged(asked, request)
+        return self._judged(client.about((request.type_url, request.names)), request)
 
     def _judged(self, asked: _Asked, request: Request) -> bool:
         asked.accepted = request.version
@@ -128,6 +138,11 @@ class Polls:
         """Forget everybody."""
         for node in list(self._clients):
             self._forget(node)
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Ids of all of them."""
+        return frozenset(self._clients)
 
     def status(self) -> tuple[StreamStatus, ...]:
         """Return every client as if it had a stream, sorted by node id."""

@@ -151,6 +151,8 @@ def _content(form: Form, batch: Batch) -> tuple[object, ...]:
     """Return what, beside type, version and removals, makes two responses say the same."""
     if batch.beats:
         return ("beats", batch.beats)
+    if batch.missing and batch.type_url == VIRTUAL_HOST:  # these are told otherwise than removals
+        return ("missing", batch.missing, *batch.changed.values())
     if form is not Form.DELTA and batch.type_url in FULL_STATE:
         return ("state", batch.wanted)
     changed = batch.changed

@@ -10,7 +10,8 @@ Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xds.ledger import Ledger, Memory
+from xds.ledger import Ledger
+from xds.memory import Memory
 from xds.names import wanted
 from xds.press import Form, Press, Response
 from xds.resource import FULL_STATE, TypeUrl

@@ -259,6 +259,11 @@ class Subscription:
         return Nack(self.type_url, self.nack.error, self.nack.version, names, bool(self.trials))
 
     @property
+    def done(self) -> bool:
+        """Whether the client is known to hold what is desired."""
+        return self.settled is not None and self.settled == self.version
+
+    @property
     def plain(self) -> bool:
         """Whether nothing is known of the client but what it holds."""
         return not (
@@ -330,7 +335,10 @@ class Subscription:
             self._clear(batch, whole=whole)
         known = batch.wanted is self.wanted and not (self.doubt or self.lost)
         if self.lost:
+            for name in self.lost & batch.target.keys():
+                self._may_hold(batch.target[name])
             self.lost = set()
+            self.forget_unwanted()
         clear = known and not (self.again or self.owed)
         self.reached = batch.reaches if clear else None
         self.settled = batch.settles if clear else None
@@ -351,6 +359,10 @@ class Subscription:
         for name in batch.removed:
             self.leaving.pop(name, None)
         self.calm()
+
+    def _may_hold(self, resource: Resource) -> None:
+        before = self.doubt.get(resource.name, frozenset())
+        self.doubt[resource.name] = None if before is None else before | resource.refs
 
     def rejected(self, batch: Batch, error: str) -> None:
         """Take note of a NACK of ``batch``: the client may hold old, new or some of each.
@@ -374,9 +386,8 @@ class Subscription:
             self.trials[:0] = [frozenset(order[:half]), frozenset(order[half:])]
         for name in blamed:
             self.parked[name] = Fault(batch.changed[name].version, error)
-        for name, resource in batch.changed.items():
-            before = self.doubt.get(name, frozenset())
-            self.doubt[name] = None if before is None else before | resource.refs
+        for resource in batch.changed.values():
+            self._may_hold(resource)
         self.unsure.update(set(batch.removed).difference(batch.missing))
         if suspects:
             self.again.update(batch.missing)

@@ -25,6 +25,7 @@ from xds import wire
 from xds.http2.frames import Code
 from xds.http2.server import serving
 from xds.hub import Hub
+from xds.introspection.serving import Serving as Health
 from xds.limits import Limits
 from xds.resource import CLUSTER, LISTENER, Resource
 from xds.snapshot import Snapshot
@@ -461,3 +462,64 @@ async def test_an_envoy_serves_each_change(way, tmp_path):
             assert (status.node.id, status.variant) == (
                 "envoy-1", "delta" if way.delta else "sotw",
             )  # fmt: skip
+
+
+async def test_a_task_of_a_call_that_writes_when_its_client_is_gone_is_no_failure(caplog):
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def write(context):
+        while True:
+            await context.write(b"x")
+            begun.set()
+            await asyncio.sleep(0)
+
+    async def talk(_requests, context):
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(write(context))
+                while await context.read() is not grpc.aio.EOF:
+                    pass
+        finally:
+            over.set()
+
+    methods = {"Talk": grpc.stream_stream_rpc_method_handler(talk)}
+    handler = grpc.method_handlers_generic_handler("test", methods)
+    open_windows = frame(8, 0, 0, pack(">I", 1 << 30))
+    said = HELLO + open_windows + call(1, "/test/Talk") + frame(8, 0, 1, pack(">I", 1 << 30))
+    async with pilot(more=(handler,)) as (_, _, address), raw(address, said) as (_, say):
+        async with asyncio.timeout(10):
+            await begun.wait()
+            say(frame(RESET, 0, 1, pack(">I", 8)))
+            await over.wait()
+    assert "call failed" not in caplog.text
+
+
+async def test_health_is_watched_over_http2_too():
+    health = Health(["a"])
+    async with (
+        pilot(more=(health.handler(),)) as (_, _, address),
+        grpc.aio.insecure_channel(str(address)) as channel,
+    ):
+        call = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a\x01a")
+        async with asyncio.timeout(10):
+            assert await call.read() == b"\x08\x01"
+            health.drain()
+            assert await call.read() == b"\x08\x02"
+        call.cancel()
+
+
+async def test_what_a_refused_message_held_is_counted_back_exactly(monkeypatch):
+    monkeypatch.setattr("xds.http2.shell.MOST_HELD", 20_000)
+    part = b"\0" + pack(">I", 9_000) + bytes(5_000)
+    bad = (
+        bytes(4_000) + b"\1" + pack(">I", 1) + bytes(9_000)
+    )  # the rest, and one that is compressed
+    refused = b"".join(
+        call(n) + frame(DATA, 0, n, part) + frame(DATA, 0, n, bad) for n in range(1, 21, 2)
+    )
+    async with pilot() as (_, _, address), raw(address, HELLO + refused) as (hear, say):
+        for _ in range(10):
+            assert b"grpc-status\x0212" in await heard(hear, HEADERS)
+        large = b"\0" + pack(">I", 1 << 20) + bytes(9_000)
+        say(b"".join(call(n) + frame(DATA, 0, n, large) for n in (21, 23, 25)))
+        assert b"grpc-status\x018" in await heard(hear, HEADERS)

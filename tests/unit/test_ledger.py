@@ -204,3 +204,14 @@ def test_clusters_stay_until_the_routes_of_a_client_that_came_back_are_replaced(
     stream.receive(Request(ROUTE, frozenset({"r"}), routes.nonce), 60.0)
     (last,) = stream.tick(120.0)
     assert {r.name for r in last.resources} == {"new"}
+
+
+def test_what_was_let_go_for_a_while_is_removed_when_it_is_gone():
+    stream = DeltaStream()
+    stream.publish(Snapshot.of([Resource(ENDPOINT, n, b"1") for n in "ab"]))
+    (first,) = stream.receive(DeltaRequest(ENDPOINT, frozenset({"*"})))
+    stream.receive(DeltaRequest(ENDPOINT, frozenset(), frozenset({"*"})))
+    stream.receive(DeltaRequest(ENDPOINT, frozenset({"*"})))
+    stream.publish(Snapshot.of([Resource(ENDPOINT, "a", b"1")]))
+    (second,) = stream.receive(DeltaRequest(ENDPOINT, nonce=first.nonce))
+    assert ([r.name for r in second.resources], second.removed) == (["a"], ("b",))

@@ -228,3 +228,15 @@ def test_whatever_comes_totals_never_exceed_what_was_sent_and_bounds_hold(steps)
         assert all(len(n.clusters) <= 2 for n in nodes)
         assert sum(p.issued for p in rows) <= sent
         assert all(p.rate >= 0 for p in rows)
+
+
+def test_clusters_without_places_are_bounded_for_all_nodes_together_and_make_room_when_forgotten():
+    found = rollup("a", "b", rows=4, keep_seconds=10.0)
+    for node in ("a", "b"):
+        found.add(node, [report(cluster=f"c{n}", dropped=1) for n in range(3)], now=1.0)
+    assert [len(node.clusters) for node in found.status(now=1.0)] == [3, 1]
+    assert found.overflow == 2
+    found.add("a", [], now=20.0)
+    found.add("b", [report(load(1), cluster="new")], now=20.0)
+    assert [len(node.clusters) for node in found.status(now=20.0)] == [0, 1]
+    assert found.overflow == 2

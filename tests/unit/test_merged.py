@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from xds.load.status import ClusterLoad, PlaceLoad
-from xds.merged import loads
+from xds.merged import Sums, loads
 
 
 def cluster(name, issued):
@@ -23,3 +23,18 @@ def test_the_load_of_a_cluster_is_added_up_over_pilots():
     assert (web["places"][0]["issued"], web["places"][0]["in_progress"]) == (7, 2)
     assert [node["node"] for node in said["nodes"]] == ["a", "b"]
     assert said["omitted"] == 2
+
+
+def counted(sums, *given, **more):
+    texts = {n: f"# TYPE a_total counter\na_total {value}\n" for n, value in given}
+    (family,) = sums.add(texts, **more)
+    return family.samples[0].value
+
+
+def test_a_pilot_that_does_not_answer_once_is_not_counted_twice_and_one_that_ended_goes_on():
+    sums = Sums()
+    assert counted(sums, (1, 5.0), (2, 1.0)) == 6.0
+    assert counted(sums, (2, 2.0), silent={1}) == 7.0
+    assert counted(sums, (1, 6.0), (2, 2.0)) == 8.0
+    assert counted(sums, (2, 3.0)) == 9.0
+    assert counted(sums, (2, 3.0), (3, 1.0)) == 10.0

@@ -4,7 +4,7 @@ import pytest
 from envoy_data_plane.envoy.service.discovery.v3 import DeltaDiscoveryResponse
 
 from xds.delta import DeltaRequest, DeltaStream
-from xds.names import is_collection, wanted
+from xds.names import MOST_NAMES, Known, is_collection, wanted
 from xds.resource import CLUSTER, ENDPOINT, ROUTE, VIRTUAL_HOST, Resource
 from xds.snapshot import Snapshot
 from xds.sotw import Request, SotwStream
@@ -157,3 +157,14 @@ def test_an_unlisted_resource_is_for_who_asks_for_it_by_name():
             stream.publish(snapshot)
             (answer,) = stream.receive(request)
             assert sent(answer) == expected
+
+
+def test_what_is_kept_of_questions_is_bounded_and_the_same_question_is_the_very_same():
+    known = Known()
+    alike = [known.wanted(CLUSTER, names("a", "b"), wildcard=False) for _ in range(2)]
+    assert alike[0] is alike[1]
+    for turn in range(50):
+        many = frozenset(f"{turn}/{number}" for number in range(20_000))
+        assert known.wanted(CLUSTER, many, wildcard=False).names == many
+    assert 0 < known.kept <= MOST_NAMES
+    assert known.wanted(CLUSTER, names("a", "b"), wildcard=False) == alike[0]

@@ -11,7 +11,7 @@ from envoy_data_plane.envoy.service.discovery.v3 import Resource as Wrapped
 
 from xds.delta import DeltaRequest, DeltaStream
 from xds.press import MOST_KEPT, MOST_LEAF, Form, Press
-from xds.resource import CLUSTER, ENDPOINT, Resource
+from xds.resource import CLUSTER, ENDPOINT, ROUTE, VIRTUAL_HOST, Resource
 from xds.snapshot import Snapshot
 from xds.sotw import Request, SotwStream
 
@@ -141,3 +141,20 @@ def test_the_press_keeps_a_bounded_number_of_responses():
         (response,) = stream.publish(snapshot)
         stream.receive(DeltaRequest(CLUSTER, nonce=response.nonce))
     assert len(press._kept) <= MOST_KEPT
+
+
+def test_a_host_that_goes_and_one_that_never_was_are_told_apart_by_each_of_two_streams():
+    press, name = Press(), frozenset({"r/x"})
+    route = Resource(ROUTE, "r", b"")
+    after = Snapshot.of([route])
+    seeker, keeper = DeltaStream(press), DeltaStream(press)
+    keeper.publish(Snapshot.of([route, Resource(VIRTUAL_HOST, "r/x", b"x")]))
+    (first,) = keeper.receive(DeltaRequest(VIRTUAL_HOST, name))
+    keeper.receive(DeltaRequest(VIRTUAL_HOST, nonce=first.nonce))
+    seeker.publish(after)
+    (vain,) = seeker.receive(DeltaRequest(VIRTUAL_HOST, name))
+    (gone,) = keeper.publish(after)
+    vain, gone = (DeltaDiscoveryResponse.FromString(each.raw) for each in (vain, gone))
+    assert [each.aliases for each in vain.resources] == [["r/x"]]
+    assert (vain.removed_resources, gone.removed_resources) == ([], ["r/x"])
+    assert gone.resources == []

@@ -89,10 +89,11 @@ class Context:
         """Send a message; return when the client's windows let it through.
 
         Raises:
-            Aborted: The call is over.
+            CancelledError: The call is over. Its task is told so, too, but tasks that it began
+                may come to write before it ends them.
         """
         if self.over:
-            raise Aborted(calls.UNAVAILABLE, "call: over, expected no more messages")
+            raise asyncio.CancelledError("call: over, expected no more messages")
         self._head()
         self._soon()
         if not self._connection.send(self._number, calls.PREFIX.pack(0, len(raw)), raw):

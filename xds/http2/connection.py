@@ -509,12 +509,6 @@ class Connection:
         output.append(frame(DATA, 0, number, bytes(body)))
         return len(body)
 
-    def _close(self, output: list[bytes], number: int, stream: _Stream) -> None:
-        output.append(frame(HEADERS, END_HEADERS | END, number, stream.last or b""))
-        if not stream.heard:
-            output.append(frame(RESET, 0, number, WORD.pack(Code.NO_ERROR)))
-        del self._streams[number]
-
 
 _TAKE: dict[int, Callable[[Connection, int, int, bytes], None]] = {
     DATA: Connection._data, HEADERS: Connection._headers, PRIORITY: Connection._priority,

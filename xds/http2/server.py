@@ -36,8 +36,8 @@ async def serving(
 
     Args:
         address: Where; keep it on loopback or a trusted network.
-        handlers: As `xds.streams.Streams.handlers` returns them: one message each way or streams
-            both ways, of bytes.
+        handlers: As `xds.streams.Streams.handlers` returns them: of bytes, one message or a
+            stream each way, but no stream that one message answers.
         clock: Where times are read; None is the host's.
         limits: None is the default.
         tls: None is plain text, to clients that know that it is HTTP/2.

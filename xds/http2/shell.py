@@ -66,7 +66,7 @@ class Shared:
         asked = cast("grpc.HandlerCallDetails", Asked(path))
         for handler in self.handlers:
             method: Any = handler.service(asked)
-            if method is not None and method.request_streaming == method.response_streaming:
+            if method is not None and (method.response_streaming or not method.request_streaming):
                 return method
         text = f"method {path[:200]!r}: unknown, expected one that is served"
         raise calls.Ended(calls.UNIMPLEMENTED, text)
@@ -211,7 +211,11 @@ class Shell(asyncio.BufferedProtocol):
             async with asyncio.timeout(seconds):
                 if method.stream_stream is not None:
                     await method.stream_stream(context.requests(), context)
-                elif isinstance(raw := await context.read(), bytes):
+                elif not isinstance(raw := await context.read(), bytes):
+                    pass
+                elif method.unary_stream is not None:
+                    await method.unary_stream(raw, context)
+                else:
                     await context.write(await method.unary_unary(raw, context))
             context.finish(calls.OK)
         except Aborted as aborted:
@@ -235,8 +239,10 @@ class Shell(asyncio.BufferedProtocol):
         context, task = found
         before = context.messages.held
         try:
-            context.heard(event.body, event.size, ended=event.ended)
-            self._shared.hold(context.messages.held - before)
+            try:
+                context.heard(event.body, event.size, ended=event.ended)
+            finally:
+                self._shared.hold(context.messages.held - before)
         except calls.Ended as error:
             self._connection.strike()
             context.finish(error.code, str(error))

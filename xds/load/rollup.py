@@ -24,7 +24,7 @@ class Bounds:
         clusters: Most clusters (with their services) of one node.
         places: Most places of one cluster of one node.
         names: Most drop categories of one cluster, and most metrics of one place.
-        rows: Most places of all nodes together.
+        rows: Most clusters and places of all nodes together.
         keep_seconds: How long totals stay after a node went, and a cluster's or a place's
             after it was last reported.
         rate_seconds: How far back rates look.
@@ -146,21 +146,28 @@ class Rollup:
         for name, node in list(self._nodes.items()):
             if not node.streams and node.last <= long_ago:
                 del self._nodes[name]
-                self._rows -= sum(1 for _ in _sums(node))
+                self._rows -= len(node.clusters) + sum(1 for _ in _sums(node))
 
     def status(self, *, now: float) -> tuple[NodeLoad, ...]:
         """Return every node that is remembered, sorted by id."""
+        return tuple(self.each(now=now))
+
+    def each(self, *, now: float) -> Iterator[NodeLoad]:
+        """Yield the same one by one, as each is by then; one that is forgotten meanwhile is not."""
         self.forget(now=now)
-        return tuple(self._status(self._nodes[name], now) for name in sorted(self._nodes))
+        for name in sorted(self._nodes):
+            if (node := self._nodes.get(name)) is not None:
+                yield self._status(node, now)
 
     def _add_cluster(self, node: _Node, report: ClusterReport, now: float, seconds: float) -> None:
         key = (report.cluster, report.service)
         cluster = node.clusters.get(key)
         if cluster is None:
-            if len(node.clusters) >= self._bounds.clusters:
+            if len(node.clusters) >= self._bounds.clusters or self._rows >= self._bounds.rows:
                 self.overflow += 1
                 return
             cluster = node.clusters[key] = _Cluster()
+            self._rows += 1
         cluster.last = now
         cluster.dropped += report.dropped
         for category, count in report.dropped_by:
@@ -200,6 +207,7 @@ class Rollup:
                     self._rows -= 1
             if cluster.last <= long_ago:
                 del node.clusters[key]
+                self._rows -= 1
 
     def _status(self, node: _Node, now: float) -> NodeLoad:
         return NodeLoad(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import grpc
@@ -77,6 +78,10 @@ class Loads:
     def status(self) -> tuple[NodeLoad, ...]:
         """Return what each node reported, sorted by its id; also of nodes that left lately."""
         return self._rollup.status(now=self._clock.now())
+
+    def each(self) -> Iterator[NodeLoad]:
+        """Yield the same one by one, for who lets others have their turn between."""
+        return self._rollup.each(now=self._clock.now())
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what a gRPC server needs to route streams here."""
