@@ -8,20 +8,24 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from support.members import mesh, until
 
 from wherry.cli.envoys import Envoy, serving
+from wherry.cli.pilot import ask
 from wherry.clock import SystemClock
 from wherry.config import assemble
 from wherry.model.world import World
 from wherry.serve import Address, bound, reserved
 from xds.bootstrap import PILOT
+from xds.front import front
 from xds.http import Known, Limits, pages
 from xds.hub import Hub
 from xds.node import Node
-from xds.polls import FORGOTTEN_AFTER, REFUSED, Polls
-from xds.resource import CLUSTER
+from xds.polls import FORGOTTEN_AFTER, MOST_NAMES, REFUSED, Polls
+from xds.resource import CLUSTER, ENDPOINT, Resource
 from xds.rest import Answers, request_bytes, rest_source
+from xds.snapshot import Snapshot
 from xds.sotw import Request
 from xds.streams import Limits as StreamLimits
 from xds.streams import Streams
@@ -317,6 +321,64 @@ async def test_who_stops_asking_is_forgotten_and_its_scope_too():
     assert hub.scopes == {"b"}
     polls.close()
     assert hub.scopes == set()
+
+
+def test_what_is_remembered_of_a_client_that_asks_for_ever_new_names_is_bounded():
+    polls = Polls(Hub(lambda node: node.id, lambda _scope, _node: None), Ticking())
+    for turn in range(10):
+        many = frozenset(f"{turn}/{number}" for number in range(MOST_NAMES // 4))
+        polls.asked(Node("a"), Request(ENDPOINT, many))
+    [status] = polls.status()
+    assert [each.names for each in status.types] == [MOST_NAMES]
+    assert polls.nodes == {"a"}
+
+
+def test_a_client_that_comes_and_goes_leaves_what_others_held_remembered():
+    old, new = (Snapshot.of([Resource(CLUSTER, "a", body)]) for body in (b"1", b"2"))
+    hub = Hub(lambda _: 1, lambda scope, _: hub.publish(scope, new))
+    hub.publish(1, old)
+    hub.publish(1, new)
+    for _ in range(20):
+        with hub.joined(Node("a")):
+            pass
+    assert list(hub.past(1)) == [new, old]
+
+
+@asynccontextmanager
+async def answering(path, status, body):
+    async def handle(_):
+        return web.json_response(body, status=status)
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(path)).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def test_of_several_pilots_the_one_that_a_client_polls_is_believed(tmp_path, client):
+    told = {1: tmp_path / "1.sock", 2: tmp_path / "2.sock"}
+    unknown = {"error": "none is connected", "near": [], "several": False}
+    async with (
+        answering(told[1], 404, unknown),
+        answering(told[2], 409, {"error": "it polls"}),
+        front(Address(), lambda: told) as where,
+        client.get(f"{where.url}/api/proxies/a/config") as answer,
+    ):
+        assert (answer.status, await answer.json()) == (409, {"error": "it polls"})
+
+
+async def test_what_a_proxy_says_cannot_steer_a_terminal(tmp_path):
+    proxies = [{"node": "a\x1b[2J\x9b1mb\r\tü", "streams": []}]
+    said = {"now_unix_ns": 1, "proxies": proxies, "refusals": [], "omitted": 0}
+    path = tmp_path / "1.sock"
+    async with answering(path, 200, said), front(Address(), lambda: {1: path}) as where:
+        answer = await ask(where.url, "a")
+    assert answer["proxies"][0]["node"] == "a\ufffd[2J\ufffd1mb\ufffd\tü"
 
 
 def test_an_answer_that_the_next_request_does_not_bear_out_was_refused():

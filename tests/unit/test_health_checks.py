@@ -102,10 +102,10 @@ def test_a_service_without_programs_is_not_asked_about():
     ("spec", "said"),
     [
         ("{service: wbe, tcp: {}}", "no service 'wbe', expected one of web"),
-        ("{service: web}", "spec: no way, expected one of http, grpc, tcp"),
+        ("{service: web}", "spec: none, expected one of http, grpc, tcp"),
         ("{service: web, tcp: {}, grpc: {}}", "spec: grpc and tcp, expected one of"),
-        ("{service: web, http: {path: healthz}}", "spec.http.path: 'healthz', expected text"),
-        ("{service: web, http: {path: '/a b'}}", "spec.http.path: '/a b', expected text"),
+        ("{service: web, http: {path: healthz}}", "spec.http.path: 'healthz', expected a path"),
+        ("{service: web, http: {path: '/a b'}}", "spec.http.path: '/a b', expected a path"),
         (
             "{service: web, http: {path: /, expectedStatuses: [20]}}",
             "spec.http.expectedStatuses[0]: status '20', expected one like '204' or a range",
@@ -142,7 +142,7 @@ def test_a_grpc_check_of_a_program_behind_a_sidecar_is_refused():
 def test_a_wrong_path_in_the_short_form_is_said_with_its_line():
     with pytest.raises(ConfigError) as caught:
         world(CHECKED.replace("/healthz", "healthz"))
-    assert str(caught.value).startswith("a.yaml:3: services.web.health: 'healthz', expected text")
+    assert str(caught.value).startswith("a.yaml:3: services.web.health: 'healthz', expected a path")
 
 
 def test_an_unhealthy_program_is_so_in_every_service_that_selects_it_and_nowhere_else():

@@ -150,7 +150,7 @@ def test_one_node_too_many_is_refused_until_another_is_forgotten():
     [
         ({"clusters": 1}, [report(load(1)), report(load(1), cluster="zoo")]),
         ({"places": 1}, [report(load(1), load(1, THERE))]),
-        ({"rows": 1}, [report(load(1)), report(load(1), cluster="zoo")]),
+        ({"rows": 2}, [report(load(1)), report(load(1), cluster="zoo")]),
         ({"names": 1}, [report(load(1), dropped=2, dropped_by=(("a", 1), ("b", 1)))]),
         ({"names": 1}, [report(load(1, metrics=(Metric("a", 1, 1), Metric("b", 1, 1))))]),
     ],
@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_counted_as_overflow_and_the_rest_as_usual(bounds, 
 
 
 def test_clusters_and_places_that_are_no_longer_reported_make_room():
-    found = rollup(clusters=1, rows=1, keep_seconds=10.0)
+    found = rollup(clusters=1, rows=2, keep_seconds=10.0)
     found.add("n", [report(load(1))], now=0.0)
     found.add("n", [], now=10.0)
     found.add("n", [report(load(1, THERE), cluster="next")], now=11.0)

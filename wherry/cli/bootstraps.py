@@ -49,7 +49,7 @@ def bootstrap(
 ) -> None:
     """Print the bootstrap of a sidecar, or with --grpc of a gRPC client.
 
-    envoy --config-yaml "$(wherry bootstrap --service NAME --app-port P ...)"
+    envoy --config-yaml "$(wherry bootstrap --service NAME --app-port P --inbound-port Q ...)"
 
     GRPC_XDS_BOOTSTRAP_CONFIG="$(wherry bootstrap --grpc)" python client.py
     """

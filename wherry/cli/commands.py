@@ -71,7 +71,9 @@ Moved = Annotated[
 FreePorts = Annotated[bool, typer.Option(help="Let the kernel choose every port not named.")]
 Backend = Annotated[str, typer.Option(help="Where functions run: auto, qemu or process.")]
 Pilot = Annotated[str, typer.Option("--xds", help="HOST:PORT of the Pilot.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="How many processes xds shall be.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="How many processes xds is; SIGHUP replaces them.")
+]
 Carried = Annotated[Transport, typer.Option(help="What carries the gRPC of xds.")]
 Worker = Annotated[Path | None, typer.Option(hidden=True)]
 Beside = Annotated[bool, typer.Option("--beside", hidden=True)]

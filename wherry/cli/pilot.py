@@ -26,7 +26,10 @@ Node = Annotated[
     str, typer.Argument(help="Id of a proxy, or what it begins with; `wherry status` lists them.")
 ]
 
-_OK, _NOT_FOUND, _CONFLICT = 200, 404, 409
+_OK, _BAD, _NOT_FOUND, _CONFLICT = 200, 400, 404, 409
+
+_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd") | {9: "\t", 10: "\n"}
+"""What no text of a proxy may do to a terminal: a proxy chooses its name and its reasons."""
 
 
 class NoPilot(WherryError):
@@ -37,7 +40,7 @@ class NoPilot(WherryError):
 
 
 class NoProxy(WherryError):
-    """The Pilot knows no such proxy, or not that of it; the message says which are near."""
+    """The Pilot knows no such proxy, or not that of it; the message says which there are."""
 
 
 def noted(url: str | None) -> str:
@@ -99,7 +102,7 @@ async def _got(
     except TimeoutError:
         raise NoPilot(url, f"no answer within {ANSWER_SECONDS:g} s") from None
     answer = await asyncio.to_thread(_object, body)
-    said = response.status in (_NOT_FOUND, _CONFLICT)
+    said = response.status in (_BAD, _NOT_FOUND, _CONFLICT)
     if said and answer is not None and "error" in answer:
         raise NoProxy(str(answer["error"]))
     if response.status != _OK or len(body) > MAX_ANSWER_BYTES:
@@ -123,4 +126,17 @@ def _object(body: bytes) -> Mapping[str, Any] | None:
         found = json.loads(body)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return _harmless(found) if isinstance(found, dict) else None
+
+
+def _harmless(value: Any) -> Any:
+    """Return an answer without what a terminal would obey."""
+    match value:
+        case str():
+            return value if value.isprintable() else value.translate(_CONTROLS)
+        case dict():
+            return {_harmless(name): _harmless(inner) for name, inner in value.items()}
+        case list():
+            return [_harmless(inner) for inner in value]
+        case _:
+            return value

@@ -81,7 +81,10 @@ def _problem(document: Document, error: ErrorDetails) -> Problem:
             return document.problem(path, f"{where}: {text}", "a valid value")
         case _:
             found = f"{where}: {_shown(error['input'])}"
-            return document.problem(path, found, _expected(error["type"], context, error["msg"]))
+            kind = error["type"]
+            if kind == "string_type" and isinstance(error["input"], dict | list):
+                return document.problem(path, found, "a string")  # quotes would not help
+            return document.problem(path, found, _expected(kind, context, error["msg"]))
 
 
 _TYPES = {

@@ -10,6 +10,7 @@ from wherry.model.resource import Duration, Name, Resource, Strict, seconds
 SHORTEST, LONGEST = 0.1, 3600.0
 """Seconds that an interval or a timeout may be."""
 
+_PATH = re.compile(r"/[!-~]*")
 _STATUSES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 
 
@@ -43,7 +44,13 @@ def _in_bounds(text: str) -> str:
     return text
 
 
-HealthPath = Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=1024)]
+def _a_path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise ValueError(f"{text!r}, expected a path like '/healthz'")
+    return text
+
+
+HealthPath = Annotated[str, Field(max_length=1024), AfterValidator(_a_path)]
 """What is asked for; visible ASCII, a query may follow."""
 
 _Statuses = Annotated[str, BeforeValidator(_as_text), AfterValidator(_some_statuses)]
@@ -102,7 +109,7 @@ class HealthCheckSpec(Strict):
     def _one_way(self) -> Self:
         given = [way for way in ("http", "grpc", "tcp") if getattr(self, way) is not None]
         if len(given) != 1:
-            raise ValueError(f"{' and '.join(given) or 'no way'}, expected one of http, grpc, tcp")
+            raise ValueError(f"{' and '.join(given) or 'none'}, expected one of http, grpc, tcp")
         return self
 
 
