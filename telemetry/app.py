@@ -82,7 +82,8 @@ async def _logs(ingest: Ingest, settings: Settings, clock: Clock) -> AsyncIterat
 
 @asynccontextmanager
 async def _pages(ingest: Ingest, settings: Settings, clock: Clock) -> AsyncIterator[Address]:
-    runner = web.AppRunner(application(ingest, clock), access_log=None, handle_signals=False)
+    app = application(ingest, clock, settings.http)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
     sock = listening("metrics", settings.http)
     try:
         address = bound(sock)

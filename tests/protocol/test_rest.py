@@ -18,13 +18,13 @@ from wherry.config import assemble
 from wherry.model.world import World
 from wherry.serve import Address, bound, reserved
 from xds.bootstrap import PILOT
-from xds.front import front
-from xds.http import Known, Limits, pages
 from xds.hub import Hub
 from xds.node import Node
-from xds.polls import FORGOTTEN_AFTER, MOST_NAMES, REFUSED, Polls
+from xds.operators.front import front
+from xds.operators.http import Known, Limits, pages
 from xds.resource import CLUSTER, ENDPOINT, Resource
-from xds.rest import Answers, request_bytes, rest_source
+from xds.rest.polls import FORGOTTEN_AFTER, MOST_NAMES, REFUSED, Polls
+from xds.rest.requests import Answers, request_bytes, rest_source
 from xds.snapshot import Snapshot
 from xds.sotw import Request
 from xds.streams import Limits as StreamLimits
@@ -245,7 +245,7 @@ async def test_an_envoy_that_only_polls_serves_and_takes_a_change(pilot, client)
 
 
 def test_what_is_kept_of_answers_is_bounded(monkeypatch):
-    monkeypatch.setattr("xds.rest.MOST_KEPT", 400)
+    monkeypatch.setattr("xds.rest.requests.MOST_KEPT", 400)
     answers = Answers(1.0)
     kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
     for number in range(50):

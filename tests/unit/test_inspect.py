@@ -14,13 +14,13 @@ from rich.console import Console
 from wherry.cli import proxy
 from wherry.cli.status import NOBODY, age, size, view
 from wherry.config import assemble
-from xds.changes import FieldChange, changes
 from xds.encode import encode
-from xds.inspect import Standing, proxies, refusals, sources_of, standings
 from xds.load.status import ClusterLoad, PlaceLoad
-from xds.metrics import MOST_CLIENTS, MOST_REFUSED, Seen, exposition
 from xds.node import Node
-from xds.report import REDACTED, configuration, difference
+from xds.operators.changes import FieldChange, changes
+from xds.operators.inspect import Standing, proxies, refusals, sources_of, standings
+from xds.operators.metrics import MOST_CLIENTS, MOST_REFUSED, Seen, exposition
+from xds.operators.report import REDACTED, configuration, difference
 from xds.resource import CLUSTER, ENDPOINT, ROUTE, SECRET, Resource
 from xds.snapshot import Snapshot
 from xds.sotw import Request, SotwStream

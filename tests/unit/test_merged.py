@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from xds.load.status import ClusterLoad, PlaceLoad
-from xds.merged import Sums, loads
+from xds.operators.merged import Sums, loads
 
 
 def cluster(name, issued):

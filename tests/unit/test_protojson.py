@@ -35,8 +35,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xds.encode import delimited, encode
-from xds.protojson import Unreadable, any_json
 from xds.resource import CLUSTER, ROUTE
+from xds.rest.protojson import Unreadable, any_json
 
 CLUSTERS = [
     Cluster(name="a"),

@@ -2,6 +2,8 @@
 
 import pytest
 
+from xds.hub import REMEMBERED_SECONDS, Hub
+from xds.node import Node
 from xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, in_order
 from xds.snapshot import DanglingReference, DuplicateResource, Layer, Snapshot
 
@@ -157,3 +159,16 @@ def test_a_resource_that_moves_from_layer_to_layer_is_not_gone():
     newer = Snapshot.stacked(Layer.of([a]), Layer.of([b]))
     assert newer.version(CLUSTER) == older.version(CLUSTER)
     assert newer.since(older)[CLUSTER].gone == frozenset()
+
+
+def test_a_scope_that_everybody_left_is_forgotten_after_a_while():
+    at = [0.0]
+    hub = Hub(lambda node: node.id, lambda scope, node: hub.publish(scope, goal), now=lambda: at[0])
+    goal = Snapshot.of(mesh())
+    with hub.joined(Node("one")):
+        pass
+    assert list(hub.past("one")) == [goal]
+    at[0] = REMEMBERED_SECONDS + 1
+    with hub.joined(Node("two")):
+        pass
+    assert (list(hub.past("one")), list(hub.past("two"))) == ([], [goal])

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from wherry.cli.pilot import Url, load, noted
+from wherry.cli.pilot import Url, load, noted, shown_on
 from wherry.errors import WherryError
 
 UNKNOWN = 2
@@ -30,9 +30,10 @@ def view(answer: Answer) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("CLUSTER", "LOCALITY"):
         table.add_column(title, no_wrap=True)
-    for title in ("REQUESTS", "ERRORS", "OPEN", "DROPPED", "REQ/S", "ERR/S"):
-        table.add_column(title, no_wrap=True, justify="right")
-    table.add_column("FROM", no_wrap=True, overflow="ellipsis")
+    for at, title in enumerate(("REQUESTS", "ERRORS", "OPEN", "DROPPED", "REQ/S", "ERR/S"), 2):
+        widest = max(len(title), *(len(cells[at]) for cells, _ in rows))
+        table.add_column(title, no_wrap=True, justify="right", width=widest)
+    table.add_column("FROM", overflow="ellipsis")
     table.add_column("")
     for cells, failing in rows:
         table.add_row(*map(Text, cells), style="yellow" if failing else "")
@@ -105,4 +106,4 @@ def loads(
         json.dump(answer, sys.stdout)
         sys.stdout.write("\n")
     else:
-        Console().print(view(answer))
+        shown_on().print(view(answer))

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import aiohttp
 import typer
+from rich.console import Console
 from yarl import URL
 
 from wherry.cli.state import addresses, state_dir
@@ -17,6 +19,9 @@ ANSWER_SECONDS = 30.0
 MAX_ANSWER_BYTES = 256 << 20
 
 WAY_OUT = "start one with `wherry up` or `wherry run xds`, or name another with --url"
+
+WIDE = 240
+"""Columns where nobody looks at a terminal: a file, a pipe."""
 
 Url = Annotated[
     str | None,
@@ -30,6 +35,14 @@ _OK, _BAD, _NOT_FOUND, _CONFLICT = 200, 400, 404, 409
 
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd") | {9: "\t", 10: "\n"}
 """What no text of a proxy may do to a terminal: a proxy chooses its name and its reasons."""
+
+
+def shown_on() -> Console:
+    """Return what tables are printed on: as wide as the terminal; wide where there is none."""
+    console = Console()
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(width=WIDE)
 
 
 class NoPilot(WherryError):

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from wherry.cli.pilot import ANSWER_SECONDS, NoPilot, Url, ask, fetch, noted
+from wherry.cli.pilot import ANSWER_SECONDS, NoPilot, Url, ask, fetch, noted, shown_on
 from wherry.errors import WherryError
 
 REFRESH_SECONDS = 1.0
@@ -78,13 +78,13 @@ def _table(proxies: Sequence[Answer], now: int, width: int) -> Table:
         if _width(titles, whole) <= width:
             break
     over = max(0, _width(titles, whole) - width)
+    widths = [max(len(t), *(len(row[at]) for row in whole)) for at, t in enumerate(titles)]
+    for title in (STREAMS, CLIENT, NODE):  # a node is named in other commands: last
+        at = titles.index(title)
+        given = max(widths[at] - over, min(widths[at], MIN_NAME))
+        over, widths[at] = over - (widths[at] - given), given
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for at, title in enumerate(titles):
-        widest = max(len(title), *(len(row[at]) for row in whole))
-        if title in (NODE, CLIENT, STREAMS):
-            given = max(widest - over, min(widest, MIN_NAME))
-            over -= widest - given
-            widest = given
+    for title, widest in zip(titles, widths, strict=True):
         table.add_column(
             title,
             no_wrap=True,
@@ -211,7 +211,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and show it live.")] = False,
 ) -> None:
     """Show every proxy: what it holds of each type, and what it refuses. Status 1 if any does."""
-    console = Console()
+    console = shown_on()
     try:
         source = noted(url)
         if watch and console.is_terminal:

@@ -21,6 +21,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterEdsClusterConfig,
     ClusterLbPolicy,
 )
+from envoy_data_plane.envoy.config.core.v3 import ApiVersion, ConfigSource, SelfConfigSource
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from envoy_data_plane.envoy.config.listener.v3 import ApiListener, Listener
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -154,6 +155,7 @@ def _manners() -> bytes:
     message = Cluster(
         type=ClusterDiscoveryType.EDS,
         eds_cluster_config=ClusterEdsClusterConfig(eds_config=from_ads()),
+        lrs_server=ConfigSource(self=SelfConfigSource(), resource_api_version=ApiVersion.V3),
         lb_policy=ClusterLbPolicy.ROUND_ROBIN,
         circuit_breakers=CircuitBreakers(thresholds=[limits]),
     )

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import TypeGuard
 
-from xds.known import Json
+from xds.rest.known import Json
 
 _KEYS = ("name", "cluster_name", "prefix", "key", "@type")
 """Fields that tell the items of a list apart; the first that all of them have is taken."""

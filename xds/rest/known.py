@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import betterproto2 as bp
 
-from xds.decode import parts_of, varints
+from xds.rest.decode import parts_of, varints
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What ``json.dumps`` takes."""

@@ -16,17 +16,18 @@ from wherry.clock import Clock
 from wherry.errors import WherryError
 from wherry.model.world import World
 from wherry.serve import Address, bound, listening
+from wherry.web import local_names_only
 from xds import wire
-from xds.fleet import MOST_SHOWN, Fleet, Listing, NoStream, UnknownProxy
 from xds.hub import Hub
-from xds.inspect import BY_SHORT, Standing
 from xds.load.status import NodeLoad, by_cluster
-from xds.metrics import exposition
-from xds.polls import Polls
-from xds.protojson import Unreadable
-from xds.report import configuration, difference
+from xds.operators.fleet import MOST_SHOWN, Fleet, Listing, NoStream, UnknownProxy
+from xds.operators.inspect import BY_SHORT, Standing
+from xds.operators.metrics import exposition
+from xds.operators.report import configuration, difference
 from xds.resource import TypeUrl
-from xds.rest import Answers, request_bytes
+from xds.rest.polls import Polls
+from xds.rest.protojson import Unreadable
+from xds.rest.requests import Answers, request_bytes
 from xds.services import BY_PATH, DiscoveryService
 from xds.sotw import Request
 from xds.streams import Streams
@@ -91,7 +92,7 @@ async def pages(
     polls = Polls(known.hub, known.clock)
     site = _Site(known, polls, limits)
     runner = web.AppRunner(
-        site.application(),
+        site.application(where),
         access_log=None,
         handle_signals=False,
         keepalive_timeout=limits.idle_seconds,
@@ -140,9 +141,10 @@ class _Site:
         self.fleet = Fleet(known.streams, self.polls, known.hub, known.world)
         self.answers = Answers(self.limits.refresh_seconds)
 
-    def application(self) -> web.Application:
+    def application(self, where: Address | Path) -> web.Application:
         limits = self.limits
-        app = web.Application(client_max_size=limits.body_bytes)
+        checked = [] if isinstance(where, Path) else [local_names_only(where, beside=("/v3/",))]
+        app = web.Application(client_max_size=limits.body_bytes, middlewares=checked)
         polling, asking = (
             Gate(limits.polls, limits.seconds),
             Gate(limits.questions, limits.seconds),

@@ -11,10 +11,10 @@ from wherry.errors import WherryError
 from wherry.model.world import World
 from xds.delta import DeltaStream
 from xds.hub import Hub
-from xds.inspect import Proxy, Refusal, Standing, proxies, refusals, standings
-from xds.metrics import MOST_REFUSED, Seen
-from xds.polls import Polls
+from xds.operators.inspect import Proxy, Refusal, Standing, proxies, refusals, standings
+from xds.operators.metrics import MOST_REFUSED, Seen
 from xds.resource import TypeUrl
+from xds.rest.polls import Polls
 from xds.status import StreamStatus
 from xds.streams import Streams
 from xds.talk import Talk

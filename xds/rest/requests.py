@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 
 from wherry.errors import WherryError
 from xds.bootstrap import PILOT
-from xds.known import Json
-from xds.protojson import any_json
+from xds.rest.known import Json
+from xds.rest.protojson import any_json
 from xds.wire import MESSAGES, BadRequest
 
 MAX_NESTING = 100

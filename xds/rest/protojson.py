@@ -18,9 +18,9 @@ import betterproto2 as bp
 from envoy_data_plane.message_pool import default_message_pool
 
 from wherry.errors import WherryError
-from xds.decode import LENGTH, parts_of
 from xds.encode import described
-from xds.known import GOOGLE, KNOWN, Json, Read, by_number, enum, nothing, pair, scalar, split
+from xds.rest.decode import LENGTH, parts_of
+from xds.rest.known import GOOGLE, KNOWN, Json, Read, by_number, enum, nothing, pair, scalar, split
 
 _PREFIX = "type.googleapis.com/"
 _DAMAGED = (

@@ -13,9 +13,10 @@ import aiohttp
 from aiohttp import web
 
 from wherry.serve import Address, bound, listening
-from xds import merged
-from xds.http import Gate, Limits
-from xds.metrics import written
+from wherry.web import local_names_only
+from xds.operators import merged
+from xds.operators.http import Gate, Limits
+from xds.operators.metrics import written
 
 _OK, _NOT_FOUND = 200, 404
 
@@ -43,7 +44,7 @@ async def front(
     limits = limits or Limits()
     sock = listening("pilot", where)
     runner = web.AppRunner(
-        _Front(pilots, limits).application(),
+        _Front(pilots, limits).application(where),
         access_log=None,
         handle_signals=False,
         keepalive_timeout=limits.idle_seconds,
@@ -76,9 +77,10 @@ class _Front:
     sums: merged.Sums = field(default_factory=merged.Sums)
     summing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def application(self) -> web.Application:
+    def application(self, where: Address) -> web.Application:
         limits = self.limits
-        app = web.Application(client_max_size=limits.body_bytes)
+        checked = local_names_only(where, beside=("/v3/",))
+        app = web.Application(client_max_size=limits.body_bytes, middlewares=[checked])
         polling, asking = Gate(limits.polls, limits.seconds), Gate(limits.questions, limits.seconds)
         app.router.add_get("/api/proxies", asking.around(self.listing))
         app.router.add_get("/api/proxies/{node}", asking.around(self.of_one))

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from itertools import islice
 
 from wherry.model.world import World
-from xds.changes import changes
-from xds.inspect import Standing, short, sources_of
-from xds.known import Json
-from xds.protojson import Unreadable, any_json
+from xds.operators.changes import changes
+from xds.operators.inspect import Standing, short, sources_of
 from xds.resource import Resource
+from xds.rest.known import Json
+from xds.rest.protojson import Unreadable, any_json
 
 MOST_CHANGES = 100
 """Most fields that are listed of one resource."""

@@ -15,8 +15,8 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from xds.inspect import SHORT
 from xds.load.status import ClusterLoad
+from xds.operators.inspect import SHORT
 from xds.resource import TypeUrl
 from xds.tally import BOUNDS, Tally
 

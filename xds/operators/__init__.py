@@ -1,0 +1,1 @@
+"""What people ask the Pilot, and what it answers: pages, metrics, differences."""

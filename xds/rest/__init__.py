@@ -1,0 +1,1 @@
+"""Discovery by REST: requests and resources in JSON, and the clients that poll."""
