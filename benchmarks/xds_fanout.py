@@ -2,11 +2,9 @@
 
 Each server has one core and is asked by the same light client on the other. A cost is CPU time
 of the server, user and system, for one push to one stream and its ACK. Rounds alternate between
-the two, so that whatever else the machine does meets both; a ratio is the median of the rounds'.
+the servers, so that whatever else the machine does meets all; a ratio is the median of the rounds'.
 
-Run: python benchmarks/xds_fanout.py [--quick] [--http2]
-
-With ``--http2`` a third server takes part: the Pilot's streams on the HTTP/2 shell of our own.
+Run: python benchmarks/xds_fanout.py [--quick]
 """
 
 import statistics
@@ -27,7 +25,6 @@ SECONDS = 90.0
 LOOK, AT_REST = 0.05, 0.002
 """Seconds between two looks at a server, and CPU seconds meanwhile below which it is at rest."""
 KIB = 1024
-HTTP2 = "--http2" in sys.argv
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +96,20 @@ class Side:
 
 @contextmanager
 def sides(clusters: int, *, scopes: int = 0) -> Iterator[tuple[Side, ...]]:
-    """Run the servers, the bare one first, then ours."""
+    """Run the servers: bare, ours, ours on our own HTTP/2, bare that collects rarely as ours do."""
     with ExitStack() as stack:
 
-        def side(name: str, *arguments: int) -> Side:
-            server = stack.enter_context(child(name, *arguments, core=0))
+        def side(name: str, program: str, *arguments: object) -> Side:
+            server = stack.enter_context(child(program, *arguments, core=0))
             clients = stack.enter_context(child("xds_clients", core=1))
             return Side(name, server, clients, server.ask("port"))
 
-        more = [side("our_http2", clusters, scopes)] if HTTP2 else []
-        yield side("bare_xds", clusters), side("our_xds", clusters, scopes), *more
+        yield (
+            side("bare", "bare_xds", clusters),
+            side("ours", "our_xds", clusters, scopes),
+            side("http2", "our_http2", clusters, scopes),
+            side("rarely", "bare_xds", clusters, "--rarely"),
+        )
 
 
 @dataclass
@@ -130,13 +131,12 @@ class Report:
             found.append([side.pushed(variant, what, turns, self.size.streams) for side in pair])
         del found[0]
         medians = [statistics.median(costs) for costs in zip(*found, strict=True)]
-        for place, short in enumerate(("bare", "ours", "http2")[: len(pair)]):
-            self.figures[f"{name}_{short}_us"] = round(medians[place])
-            if place:
-                ratio = statistics.median(costs[place] / costs[0] for costs in found)
-                self.ratios[name if place == 1 else f"{name}_{short}"] = round(ratio, 2)
-        told = ", ".join(f"{median:.0f}" for median in medians)
-        say(f"{name}: {told} us, {self.ratios[name]} times")
+        for place, side in enumerate(pair):
+            self.figures[f"{name}_{side.name}_us"] = round(medians[place])
+            ratio = statistics.median(costs[place] / costs[0] for costs in found)
+            self.ratios[f"{name}_{side.name}"] = round(ratio, 2)
+        told = [f"{median:.0f} {side.name}" for side, median in zip(pair, medians, strict=True)]
+        say(f"{name}: us {', '.join(told)}")
 
     def memory(self, pair: tuple[Side, ...], name: str, variant: str, connections: int) -> None:
         """Open the streams of servers that had none before and measure what each stream holds."""
@@ -150,14 +150,11 @@ class Report:
 
     def herd(self, pair: tuple[Side, ...], name: str, variant: str) -> None:
         """Open the herd, each stream on a connection of its own."""
-        taken = []
-        for side in pair:
+        for side in pair[:3]:
             seconds = side.opened(variant, self.size.herd, self.size.herd)
             side.at_rest()
             self.figures[f"{name}_{side.name}_s"] = round(seconds, 2)
-            taken.append(seconds)
             say(f"{name}: {self.size.herd} streams in {seconds:.2f} s, {side.name}, no error")
-        self.ratios[name] = round(taken[1] / taken[0], 2)
 
 
 def hang_up(pair: tuple[Side, ...]) -> None:

@@ -27,6 +27,7 @@ from parts.samples import (
     watched,
     world,
 )
+from wherry.serve import collect_rarely
 from xds.resource import Resource
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -140,5 +141,7 @@ async def main(first: list[Resource], changes: dict[tuple[str, int], list[Resour
 
 
 if __name__ == "__main__":
-    numbers = [int(each) for each in sys.argv[1:]]
+    if "--rarely" in sys.argv:
+        collect_rarely()
+    numbers = [int(each) for each in sys.argv[1:] if each.isdigit()]
     asyncio.run(main(*(fan(*numbers) if len(numbers) == 1 else site(*numbers))))
