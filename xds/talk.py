@@ -234,7 +234,6 @@ class Talk:
 
     async def _write(self) -> None:
         link, stream, clock = self._link, self._stream, self._setting.clock
-        write = self._context.write
         while True:
             wake_at = self._waits = stream.wake_at
             if wake_at is None:
@@ -254,14 +253,17 @@ class Talk:
                     responses = responses + stream.publish(snapshot, now)
             elif wake_at is not None:
                 responses = responses + stream.tick(now)
-            try:
-                for response in responses:
-                    self._count(response)
-                    await write(response.raw)
-                    if self._ending:
-                        return
-            except grpc.aio.InternalError:  # the client is gone; reading ends, too
-                return
+            for response in responses:
+                if not await self._write_one(response) or self._ending:
+                    return
+
+    async def _write_one(self, response: Response) -> bool:
+        self._count(response)
+        try:
+            await self._context.write(response.raw)
+        except grpc.aio.InternalError:  # the client is gone; reading ends, too
+            return False
+        return True
 
     async def _news_before(self, wake_at: float) -> None:
         delay = wake_at - self._setting.clock.now()
