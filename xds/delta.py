@@ -1,6 +1,7 @@
 """The incremental xDS stream as a state machine: no sockets, no tasks, no clock.
 
-The same verbs as `xds.sotw.SotwStream`; requests and responses carry differences.
+The same verbs as `xds.sotw.SotwStream` has (`xds.stream.Stream`); requests and responses carry
+differences.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#incremental-xds
 """
@@ -14,8 +15,8 @@ from xds.memory import Memory
 from xds.names import wanted
 from xds.press import Form, Press, Response
 from xds.resource import TypeUrl
-from xds.snapshot import Snapshot
-from xds.subscription import WILDCARD, Nack, Subscription
+from xds.stream import Stream
+from xds.subscription import WILDCARD, Subscription
 
 __all__ = ["DeltaRequest", "DeltaStream", "Response"]
 
@@ -41,7 +42,7 @@ class DeltaRequest:
     error: str | None = None
 
 
-class DeltaStream:
+class DeltaStream(Stream):
     """One client's stream. Not shared between tasks.
 
     Args:
@@ -57,36 +58,7 @@ class DeltaStream:
         drain: float = 0.0,
         memory: Memory | None = None,
     ) -> None:
-        self._ledger = Ledger(Form.DELTA, press or Press(), drain=drain, memory=memory)
-
-    @property
-    def nacks(self) -> Mapping[TypeUrl, Nack]:
-        """What the client refuses at present, by type; gone when it accepts a newer content."""
-        return self._ledger.nacks
-
-    @property
-    def subscriptions(self) -> Mapping[TypeUrl, Subscription]:
-        """What the client asked for and holds, by type; to be read only."""
-        return self._ledger.subscriptions
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing is unacknowledged, withheld or still to be sent."""
-        return self._ledger.settled
-
-    @property
-    def wake_at(self) -> float | None:
-        """When to call `tick`: seconds, or None."""
-        return self._ledger.wake_at()
-
-    def publish(self, snapshot: Snapshot, now: float = 0.0) -> list[Response]:
-        """Adopt a new desired state and return the responses that can go out now."""
-        self._ledger.adopt(snapshot)
-        return self._ledger.due(now)
-
-    def tick(self, now: float) -> list[Response]:
-        """Return the responses whose time has come."""
-        return self._ledger.due(now)
+        super().__init__(Ledger(Form.DELTA, press or Press(), drain=drain, memory=memory))
 
     def receive(self, request: DeltaRequest, now: float = 0.0) -> list[Response]:
         """Take one request and return the responses that it calls for.

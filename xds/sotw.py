@@ -1,13 +1,10 @@
 """The state-of-the-world xDS stream as a state machine: no sockets, no tasks, no clock.
 
-Three things happen to a stream: the client says something (`SotwStream.receive`), the desired
-state changes (`SotwStream.publish`), or the time of something has come (`SotwStream.tick`). Each
-returns the responses to send, in order. What goes out, and when, is decided in `xds.ledger`.
+See `xds.stream.Stream` for what both variants have in common.
 
 Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xds.ledger import Ledger
@@ -15,8 +12,9 @@ from xds.memory import Memory
 from xds.names import wanted
 from xds.press import Form, Press, Response
 from xds.resource import FULL_STATE, TypeUrl
-from xds.snapshot import Named, Snapshot
-from xds.subscription import WILDCARD, Nack, Subscription
+from xds.snapshot import Named
+from xds.stream import Stream
+from xds.subscription import WILDCARD, Subscription
 
 __all__ = ["Request", "Response", "SotwStream"]
 
@@ -40,7 +38,7 @@ class Request:
     version: str = ""
 
 
-class SotwStream:
+class SotwStream(Stream):
     """One client's stream. Not shared between tasks.
 
     Args:
@@ -59,36 +57,7 @@ class SotwStream:
         ttl: bool = False,
     ) -> None:
         form = Form.SOTW_TTL if ttl else Form.SOTW
-        self._ledger = Ledger(form, press or Press(), drain=drain, memory=memory)
-
-    @property
-    def nacks(self) -> Mapping[TypeUrl, Nack]:
-        """What the client refuses at present, by type; gone when it accepts a newer content."""
-        return self._ledger.nacks
-
-    @property
-    def subscriptions(self) -> Mapping[TypeUrl, Subscription]:
-        """What the client asked for and holds, by type; to be read only."""
-        return self._ledger.subscriptions
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing is unacknowledged, withheld or still to be sent."""
-        return self._ledger.settled
-
-    @property
-    def wake_at(self) -> float | None:
-        """When to call `tick`: seconds, or None."""
-        return self._ledger.wake_at()
-
-    def publish(self, snapshot: Snapshot, now: float = 0.0) -> list[Response]:
-        """Adopt a new desired state and return the responses that can go out now."""
-        self._ledger.adopt(snapshot)
-        return self._ledger.due(now)
-
-    def tick(self, now: float) -> list[Response]:
-        """Return the responses whose time has come."""
-        return self._ledger.due(now)
+        super().__init__(Ledger(form, press or Press(), drain=drain, memory=memory))
 
     def receive(self, request: Request, now: float = 0.0) -> list[Response]:
         """Take one request and return the responses that it calls for.
