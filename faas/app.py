@@ -14,8 +14,8 @@ from faas.build import Progress
 from faas.control import Functions, Invocation, Policy
 from faas.declared import Declared, deploy_directory
 from faas.events import Events
-from faas.function import Function, Reference
 from faas.lambda_api import LambdaApi
+from faas.model.function import Function, Reference
 from faas.outcome import Outcome
 from faas.registry import Place, Registry
 from faas.vm import Backend

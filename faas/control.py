@@ -10,9 +10,9 @@ from typing import Any
 
 from faas.build import PYTHON
 from faas.events import Events
-from faas.function import Function, Reference, State, Update
 from faas.lambda_errors import LambdaError, TooManyRequests
 from faas.logs import Line, Ring
+from faas.model.function import Function, Reference, State, Update
 from faas.outcome import Outcome
 from faas.package import Package
 from faas.registry import Registry
@@ -253,10 +253,20 @@ class Functions:
                 return
 
     def _launch(self, function: Function) -> Launch:
-        return function.launch(
+        return Launch(
+            function=function.name,
+            version=function.version,
+            arn=function.arn,
             code=self.registry.root(function),
+            digest=function.digest,
+            handler=function.handler,
+            runtime=function.runtime,
+            memory_mib=function.memory_mib,
+            timeout=float(function.timeout),
             init_timeout=self._policy.init_timeout,
+            environment=function.environment,
             egress=self._policy.egress(function.name),
+            tmp_mib=function.tmp_mib,
         )
 
     def _ring(self, name: str) -> Ring:

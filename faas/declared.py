@@ -8,9 +8,9 @@ from typing import Any
 
 from faas.build import Progress, built
 from faas.control import Functions
-from faas.function import Function, Reference
 from faas.lambda_errors import ResourceConflict
 from faas.lambda_shapes import machine, settings_of
+from faas.model.function import Function, Reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from aiohttp import web
 from faas import lambda_requests as requests
 from faas.control import Functions, Invocation
 from faas.events import MAX_EVENT
-from faas.function import LATEST, Function
 from faas.lambda_errors import (
     AccessDenied,
     InvalidParameter,
@@ -37,6 +36,7 @@ from faas.lambda_shapes import (
     refuse_unsupported,
     settings_of,
 )
+from faas.model.function import LATEST, Function
 from faas.outcome import MAX_PAYLOAD, Outcome
 from faas.package import zip_of
 

@@ -7,9 +7,9 @@ import re
 
 from aiohttp import web
 
-from faas.function import NAME, Reference
 from faas.lambda_errors import InvalidParameter, InvalidRequestContent, RequestTooLarge
 from faas.lambda_shapes import Json
+from faas.model.function import NAME, Reference
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
 

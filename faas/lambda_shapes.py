@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from faas.function import LATEST, Function, Update
 from faas.lambda_errors import InvalidParameter, InvalidRequestContent
+from faas.model.function import LATEST, Function, Update
 from faas.package import checksum
 
 Json = dict[str, Any]

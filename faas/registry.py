@@ -8,17 +8,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from faas.function import LATEST, Function, Reference, State, Update, decoded, encoded
+from pydantic import TypeAdapter
+
 from faas.lambda_errors import (
     PreconditionFailed,
     ResourceConflict,
     ResourceNotFound,
 )
+from faas.model.function import LATEST, Function, Reference, State, Update
 from faas.package import Package, root_of, sweep, unpacked
 from wherry.clock import Clock
 from wherry.store import Conflict, Store
 
 PREFIX = "function/"
+_RECORD = TypeAdapter(Function)
+
+
+def encoded(function: Function) -> bytes:
+    """Return the record body that `decoded` reads."""
+    return _RECORD.dump_json(function)
+
+
+def decoded(body: bytes) -> Function:
+    """Return the function that `encoded` wrote."""
+    return _RECORD.validate_json(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,23 @@ class NotAtRestorePoint(WherryError):
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """A container image as a function runs it, the function's own overrides applied.
+
+    Attributes:
+        root: Directory on the host with the image's whole file system, read-only.
+        command: Entry point and arguments.
+        environment: The image's own variables; the function's own win over them.
+        working_directory: Where the command starts.
+    """
+
+    root: Path
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    working_directory: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """Everything that a VM needs to run one version of one function.
 
@@ -141,15 +158,24 @@ class Launch:
         function: Name, 1 to 64 of ``A-Z a-z 0-9 - _``.
         version: ``$LATEST`` or a number.
         arn: What the function sees as its own ARN.
-        code: Directory on the host that becomes ``/var/task``, read-only, readable by others.
-        digest: SHA-256 hex of the code package.
-        handler: ``module.function``.
-        runtime: ``python3.11``; the guest has Debian's.
+        code: Directory on the host that becomes ``/var/task``, read-only, readable by others;
+            of no interest with a container.
+        digest: SHA-256 hex of the code package or the image.
+        handler: As the runtime reads it; empty with a container.
+        runtime: ``python3.11`` (the guest has Debian's), ``nodejs20.x``, ``provided.al2023``;
+            empty with a container.
         memory_mib: 128 to 10240.
         timeout: Seconds for one call.
         init_timeout: Seconds for loading the function's code.
         environment: The function's own variables.
         egress: Unix socket of the HTTP proxy into the mesh; None: no way out.
+        layers: Directories merged in order under ``/opt``; files of later ones win.
+        tmp_mib: Size of ``/tmp``, 512 to 10240.
+        container: The image that it runs; None: a runtime of Wherry's with ``code``.
+        json_logs: Whether the runtime is told to log as JSON.
+        log_level: What ``AWS_LAMBDA_LOG_LEVEL`` says; empty: not set.
+        initialization: ``on-demand``, ``provisioned-concurrency`` or ``snap-start``: what the
+            function is told of how it was started.
     """
 
     function: str
@@ -164,6 +190,12 @@ class Launch:
     init_timeout: float
     environment: Mapping[str, str]
     egress: Path | None
+    layers: tuple[Path, ...] = ()
+    tmp_mib: int = 512
+    container: Container | None = None
+    json_logs: bool = False
+    log_level: str = ""
+    initialization: str = "on-demand"
 
     def __post_init__(self) -> None:
         if not _FUNCTION.fullmatch(self.function):
@@ -204,14 +236,29 @@ class Answer:
 
     Attributes:
         payload: The response, or the runtime's error document
-            (``{"errorMessage", "errorType", "stackTrace"}``).
+            (``{"errorMessage", "errorType", "stackTrace"}``); empty when it went to a `Stream`.
         error: None on success; otherwise the error's type, ``Unhandled`` when it named none.
         content_type: Of the payload.
+        used_mib: Most memory that the runtime and its children have used at any time since
+            they started; None: not measured.
     """
 
     payload: bytes
     error: str | None
     content_type: str
+    used_mib: int | None = None
+
+
+class Stream(Protocol):
+    """Takes a response piece by piece, as a runtime that streams posts it."""
+
+    async def begin(self, content_type: str) -> None:
+        """Note that a response begins; called once, before any piece."""
+        ...
+
+    async def write(self, piece: bytes) -> None:
+        """Take a piece; returns when there is room for another, which slows the runtime down."""
+        ...
 
 
 class Vm(Protocol):
@@ -227,8 +274,13 @@ class Vm(Protocol):
         """Where the VM is in its life."""
         ...
 
-    async def invoke(self, call: Call) -> Answer:
+    async def invoke(self, call: Call, stream: Stream | None = None) -> Answer:
         """Run the function once.
+
+        With a ``stream`` a response that the runtime streams goes there as it comes, with no
+        limit of `MAX_PAYLOAD`; one that comes whole is written there as one piece. An error
+        before the first piece comes in the answer alone; a later one in the answer, after what
+        was written. Without a ``stream`` a streamed response is collected.
 
         The caller bounds the time; a cancelled call leaves the VM busy for good, and the
         caller then leaves the VM's context.
@@ -253,7 +305,10 @@ class Vm(Protocol):
 
 
 class VmImage(Protocol):
-    """The memory and devices of a VM that finished init; clones start from it."""
+    """The memory and devices of a VM that finished init; clones start from it.
+
+    It stays until it is discarded, also when this process ends; see `Backend.kept`.
+    """
 
     @property
     def launch(self) -> Launch:
@@ -270,7 +325,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """``qemu`` or ``process``."""
+        """``qemu``, ``firecracker`` or ``process``."""
         ...
 
     @property
@@ -281,6 +336,10 @@ class Backend(Protocol):
     @property
     def snapshots(self) -> bool:
         """Whether `snapshot` and `restore` are offered."""
+        ...
+
+    def kept(self, launch: Launch) -> VmImage | None:
+        """Return the image of an equal launch that was saved earlier, also by another process."""
         ...
 
     def boot(self, launch: Launch, logs: Logs) -> AbstractAsyncContextManager[Vm]:

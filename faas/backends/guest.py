@@ -18,7 +18,7 @@ from faas.channel import (
     document,
     moment,
 )
-from faas.vm import MAX_PAYLOAD, Answer, Call, Crashed, InitFailed, Logs
+from faas.vm import MAX_PAYLOAD, Answer, Call, Crashed, InitFailed, Logs, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -157,8 +157,8 @@ class Guest:
         """Put the guest's clock right; applies before whatever is sent next."""
         await self._send(Frame(Kind.CLOCK, payload=moment(unix_ns)))
 
-    async def invoke(self, call: Call) -> Answer:
-        """Run one call.
+    async def invoke(self, call: Call, stream: Stream | None = None) -> Answer:
+        """Run one call; its response goes to ``stream`` where there is one.
 
         Raises:
             Crashed: The runtime or the guest ended before it answered.
@@ -171,6 +171,9 @@ class Guest:
         result = self._result
         if result is None:
             raise self._crashed()
+        if stream is not None:
+            await stream.begin(result.text("content_type"))
+            await stream.write(bytes(result.body))
         error = None
         if result.text("kind") == "error":
             error = result.text("error_type") or "Unhandled"

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from faas.backends.guest import Guest
-from faas.vm import Answer, Call, Move, VmState, step
+from faas.vm import Answer, Call, Move, Stream, VmState, step
 
 
 class Brake(Protocol):
@@ -48,13 +48,13 @@ class Machine:
         """
         self._state = step(self.id, self._state, move)
 
-    async def invoke(self, call: Call) -> Answer:
+    async def invoke(self, call: Call, stream: Stream | None = None) -> Answer:
         """See `faas.vm.Vm`."""
         self.move(Move.CALL)
         if self.fresh:
             self.fresh = False
             await self.guest.proceed()
-        answer = await self.guest.invoke(call)
+        answer = await self.guest.invoke(call, stream)
         self.move(Move.RETURN)
         return answer
 

@@ -63,6 +63,10 @@ class ProcessBackend:
         because = f" ({self._reason})" if self._reason else ""
         return f"sandboxed process, no VM: shares the host's kernel{because}"
 
+    def kept(self, launch: Launch) -> VmImage | None:
+        """See `faas.vm.Backend`."""
+        return None
+
     @asynccontextmanager
     async def boot(self, launch: Launch, logs: Logs) -> AsyncIterator[Vm]:
         """See `faas.vm.Backend`."""

@@ -110,6 +110,10 @@ class QemuBackend:
         how = "KVM" if self._accelerator.name == "kvm" else "TCG emulation"
         return f"microVM (QEMU, {how}): own kernel, no network card"
 
+    def kept(self, launch: Launch) -> VmImage | None:
+        """See `faas.vm.Backend`."""
+        return None
+
     @asynccontextmanager
     async def boot(self, launch: Launch, logs: Logs) -> AsyncIterator[Vm]:
         """See `faas.vm.Backend`."""

@@ -1,0 +1,1 @@
+"""What Wherry keeps of functions: immutable values, pure, each with the prefix of its records."""
