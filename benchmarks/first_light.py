@@ -207,9 +207,9 @@ async def on_the_backend(kind: str, folder: Path) -> dict[str, float]:
             began = time.perf_counter()
             async with backend.boot(launch, lambda _: None) as vm:
                 await called("cold", vm, began)
-                if not backend.snapshots:
+                if not backend.saves(launch):
                     await warm_and_frozen(vm)
-            if not backend.snapshots:
+            if not backend.saves(launch):
                 continue
             async with backend.boot(launch, lambda _: None) as vm:
                 image = await backend.snapshot(vm)
