@@ -2,25 +2,34 @@
 
 import asyncio
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
 
+from faas.api.asked import Operation
+from faas.api.credentials import Credentials
+from faas.api.server import Signatures, application
 from faas.build import Progress
-from faas.control import Functions, Invocation, Policy
+from faas.control import Functions, Invocation
 from faas.declared import Declared, deploy_directory
-from faas.events import Events
-from faas.lambda_api import LambdaApi
+from faas.journal import Journal
 from faas.model.function import Function, Reference
+from faas.otlp import Collector, exporting
 from faas.outcome import Outcome
-from faas.registry import Place, Registry
+from faas.pages import Pages
+from faas.parts import Ground, Parts, operations, put_together
+from faas.sqs.service import sqs
+from faas.urls.directory import Directory
+from faas.urls.server import Doors, runner
 from faas.vm import Backend
-from faas.workers import Limits, Workers
+from faas.workers import Limits
 from wherry.clock import Clock, SystemClock
+from wherry.errors import StartError
 from wherry.serve import Address, bound, listening
 from wherry.store import Store
 
@@ -38,11 +47,17 @@ class Settings:
 
     Attributes:
         address: Where the Lambda API listens.
+        urls: Where function URLs are served: a port of their own, since a page that a function
+            serves must not have the API's origin.
         code_dir: Where code packages are kept; packages that no function names are removed.
-        run_dir: Where resolved requirements are kept.
+        run_dir: Where resolved requirements and functions' logs are kept.
         region: For ARNs.
         account: For ARNs, 12 digits.
-        concurrency: Most instances of one function.
+        credentials: AWS credentials file whose users' signatures are accepted; without that
+            file signatures are not checked.
+        s3_endpoint: URL of the S3-compatible store that ``S3Bucket`` is looked up in; None: none.
+        redis_url: Where event source mappings find Redis Streams; None: nowhere.
+        concurrency: See `faas.workers.Limits`, as the next ones.
         instances: Most instances of all functions together.
         queue: Most calls of one function that wait for an instance.
         queue_wait: Seconds that a call waits for an instance before it is throttled.
@@ -59,11 +74,15 @@ class Settings:
     code_dir: Path
     run_dir: Path
     address: Address = field(default_factory=Address)
+    urls: Address = field(default_factory=Address)
     region: str = "us-east-1"
     account: str = "000000000000"
-    concurrency: int = 10
-    instances: int = 20
-    queue: int = 100
+    credentials: Path | None = None
+    s3_endpoint: str | None = None
+    redis_url: str | None = None
+    concurrency: int | None = None
+    instances: int | None = None
+    queue: int = 1000
     queue_wait: float = 60.0
     keep_idle: float = 300.0
     freeze_after: float = 0.05
@@ -93,20 +112,35 @@ class Faas:
 
     Attributes:
         address: Where the Lambda API listens.
-        functions: Everything that can be done with functions, in this process.
+        urls: Where function URLs are served.
+        parts: What it is made of.
         cache_dir: Where resolved requirements are kept.
+        signed: Whether callers have to sign.
+        operations: Of the Lambda API, by name.
     """
 
     address: Address
-    functions: Functions
+    urls: Address
+    parts: Parts
     cache_dir: Path
+    signed: bool
+    operations: Mapping[str, Operation]
+
+    @property
+    def functions(self) -> Functions:
+        """Everything that can be done with functions, in this process."""
+        return self.parts.functions
 
     async def deploy_directory(
         self, declared: Declared, *, progress: Progress = lambda _: None
     ) -> Function:
         """See `faas.declared.deploy_directory`."""
         return await deploy_directory(
-            self.functions, declared, cache_dir=self.cache_dir, progress=progress
+            self.functions,
+            declared,
+            operations=self.operations,
+            cache_dir=self.cache_dir,
+            progress=progress,
         )
 
     async def invoke(self, name: str, payload: bytes) -> Outcome:
@@ -136,35 +170,60 @@ async def running(
     """Serve the Lambda API until the block ends; then nothing of any function runs.
 
     Raises:
-        PortInUse: Another program listens on the address.
+        PortInUse: Another program listens on an address.
+        StartError: The credentials cannot be read.
     """
     clock = clock or SystemClock()
-    place = Place(settings.region, settings.account)
-    registry = Registry(store, settings.code_dir, place, clock)
-    with closing(listening("lambda", settings.address)) as sock:
-        await registry.sweep()
-        async with _owning() as tasks:
-            functions = Functions(
-                registry,
-                Workers(backend, settings.limits(), clock, tasks),
-                Events(limit=settings.events, retries=settings.event_retries, tasks=tasks),
-                backend=backend,
-                clock=clock,
-                policy=Policy(settings.init_timeout, settings.eager, settings.egress),
-                tasks=tasks,
+    file = settings.credentials
+    keys = None if file is None else Credentials.read(file, settings.account)
+    signatures = Signatures(keys, settings.region, clock)
+    logs = settings.run_dir / "logs"
+    with (
+        closing(listening("lambda", settings.address)) as sock,
+        closing(listening("urls", settings.urls)) as door,
+    ):
+        async with (
+            Journal.opened(logs) as journal,
+            exporting(_collector()) as spans,
+            _owning() as tasks,
+        ):
+            ground = Ground(store, backend, clock, journal, spans, tasks)
+            parts = await put_together(settings, ground)
+            functions, urls = parts.functions, bound(door)
+            offered = operations(settings, functions, clock, lambda id_: f"{urls.url}/{id_}/")
+            app = application(
+                offered,
+                signatures=signatures,
+                address=settings.address,
+                services=[sqs(parts.queues, account=settings.account)],
+                beside=Pages(functions, journal, signatures).routes(),
             )
-            async with _serving(functions, sock) as address:
-                await functions.resume()
-                logger.info(
-                    "faas serves",
-                    extra={
-                        "address": str(address),
-                        "backend": backend.name,
-                        "isolation": backend.isolation,
-                        "signatures": "not checked",
-                    },
-                )
-                yield Faas(address, functions, settings.run_dir / "requirements")
+            doors = Doors(functions, Directory(store), signatures, clock)
+            api = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+            async with _serving(parts, {api: sock, runner(doors): door}):
+                await parts.start()
+                address = bound(sock)
+                said = {
+                    "address": str(address),
+                    "backend": backend.name,
+                    "isolation": backend.isolation,
+                    "signatures": "not checked" if keys is None else "checked",
+                }
+                logger.info("faas serves", extra=said)
+                kept = settings.run_dir / "requirements"
+                yield Faas(address, urls, parts, kept, keys is not None, offered)
+
+
+def _collector() -> Collector | None:
+    """Return where OpenTelemetry's variables say that traces go.
+
+    Raises:
+        StartError: They name no URL.
+    """
+    try:
+        return Collector.of(os.environ)
+    except ValueError as error:
+        raise StartError(str(error)) from None
 
 
 @asynccontextmanager
@@ -181,19 +240,22 @@ async def _owning() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 @asynccontextmanager
-async def _serving(functions: Functions, sock: socket.socket) -> AsyncIterator[Address]:
+async def _serving(
+    parts: Parts, runners: Mapping[web.AppRunner, socket.socket]
+) -> AsyncIterator[None]:
     """Serve HTTP until the block ends; then let calls in flight end before their connections."""
-    runner = web.AppRunner(
-        LambdaApi(functions).application(), access_log=None, shutdown_timeout=1.0
-    )
     try:
-        await runner.setup()
-        site = web.SockSite(runner, sock)
-        await site.start()
+        sites = []
+        for each, sock in runners.items():
+            await each.setup()
+            sites.append(web.SockSite(each, sock))
+            await sites[-1].start()
         try:
-            yield bound(sock)
+            yield
         finally:
-            await site.stop()
+            for site in sites:
+                await site.stop()
     finally:
-        await functions.stop()
-        await runner.cleanup()
+        await parts.stop()
+        for each in runners:
+            await each.cleanup()

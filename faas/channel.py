@@ -30,11 +30,13 @@ _MOMENT = struct.Struct("!Q")
 class Kind(IntEnum):
     """What a frame is.
 
-    Guest to host: HELLO, PARKED, READY, EXIT on stream 0; RESULT and CONNECT open a stream.
-    Host to guest: LAUNCH, PROCEED, CLOCK, RESTORE, HOLD on stream 0; EVENT opens a stream. HOLD
-    and RESTORE are answered by HELLO; between the two a guest says nothing else.
-    Both: DATA, END (no more data this way), RESET (the stream is over), CREDIT (u32). LOG is the
-    data of stream 0.
+    Guest to host: HELLO, PARKED, READY, RESTED, EXIT on stream 0; RESULT and CONNECT open a
+    stream. Host to guest: LAUNCH, PROCEED, CLOCK, RESTORE, HOLD, SHUTDOWN on stream 0; EVENT
+    opens a stream. HOLD and RESTORE are answered by HELLO; between the two a guest says nothing
+    else. SHUTDOWN is answered by the end of the channel. RESTED follows each invocation where
+    there are extensions, once all of them are done with it.
+    Both: DATA, END (no more data this way; a result's says as JSON what is known only then),
+    RESET (the stream is over), CREDIT (u32). LOG is the data of stream 0.
     """
 
     HELLO = 1
@@ -54,6 +56,8 @@ class Kind(IntEnum):
     LOG = 15
     EXIT = 16
     HOLD = 17
+    RESTED = 18
+    SHUTDOWN = 19
 
 
 _FROM_GUEST = frozenset(Kind) - {
@@ -63,8 +67,9 @@ _FROM_GUEST = frozenset(Kind) - {
     Kind.RESTORE,
     Kind.HOLD,
     Kind.EVENT,
+    Kind.SHUTDOWN,
 }
-_ON_STREAM_0 = frozenset({Kind.HELLO, Kind.PARKED, Kind.READY, Kind.LOG, Kind.EXIT})
+_ON_STREAM_0 = frozenset({Kind.HELLO, Kind.PARKED, Kind.READY, Kind.RESTED, Kind.LOG, Kind.EXIT})
 
 
 class ChannelError(WherryError):

@@ -1,50 +1,33 @@
-"""A small client of the Lambda API: what ``wherry fn`` does, as functions that return values."""
+"""What ``wherry fn`` does to functions over the Lambda API, as methods that return values."""
 
 import base64
 import hashlib
-import http.client
-import json
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faas.build import Progress, built
+from faas import build
+from faas.build import Built, Progress
+from faas.guess import guess
+from faas.lambda_client import (
+    FUNCTIONS,
+    Api,
+    Json,
+    Refused,
+    Signer,
+    Unreachable,
+    quoted,
+)
+from faas.layer_client import Layers
 from faas.package import checksum
-from wherry.errors import WherryError
 
-_FUNCTIONS = "/2015-03-31/functions"
-_TIMEOUT = 960.0
-"""Seconds without a byte; the longest invocation takes 900."""
-_SETTLE = 300.0
+__all__ = ["Client", "Deployed", "Invoked", "Refused", "Settings", "Unreachable"]
 
-Json = dict[str, Any]
-
-
-class Refused(WherryError):
-    """The Lambda API answered with an error.
-
-    Attributes:
-        code: The exception's name.
-        status: The HTTP status.
-    """
-
-    def __init__(self, code: str, status: int, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code, self.status = code, status
-
-
-class Unreachable(WherryError):
-    """Nothing answers at the endpoint."""
-
-    def __init__(self, endpoint: str, error: OSError | http.client.HTTPException) -> None:
-        super().__init__(
-            f"Lambda API {endpoint}: {error}, expected it to answer; start it with wherry up"
-        )
-        self.endpoint = endpoint
+ROLE = "arn:aws:iam::000000000000:role/wherry"
+_OURS = (":layer:requirements-", ":layer:packages-")
+"""What the ARNs of layers contain that deployments make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +38,9 @@ class Settings:
         timeout: Seconds for one invocation.
         memory_mib: Memory.
         environment: Replaces all variables.
+        layers: ARNs of layers, in place of those that it has, beside what it asks for itself.
+        tmp_mib: Size of ``/tmp``.
+        command: For an image: in place of its CMD.
     """
 
     handler: str | None = None
@@ -63,18 +49,23 @@ class Settings:
     memory_mib: int | None = None
     environment: Mapping[str, str] | None = None
     description: str | None = None
+    layers: Sequence[str] | None = None
+    tmp_mib: int | None = None
+    command: Sequence[str] | None = None
 
     def request(self) -> Json:
         """Return the fields of a Lambda request that are set."""
+        variables, tmp, command = self.environment, self.tmp_mib, self.command
         fields = {
             "Handler": self.handler,
             "Runtime": self.runtime,
             "Timeout": self.timeout,
             "MemorySize": self.memory_mib,
-            "Environment": None
-            if self.environment is None
-            else {"Variables": dict(self.environment)},
+            "Environment": None if variables is None else {"Variables": dict(variables)},
             "Description": self.description,
+            "Layers": None if self.layers is None else list(self.layers),
+            "EphemeralStorage": None if tmp is None else {"Size": tmp},
+            "ImageConfig": None if command is None else {"Command": list(command)},
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -88,12 +79,14 @@ class Deployed:
         arn: Its ARN.
         change: ``created``, ``updated`` or ``unchanged``.
         state: Lambda's state after it.
+        version: The published version that has this code and configuration; empty: none.
     """
 
     name: str
     arn: str
     change: str
     state: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,72 +107,121 @@ class Invoked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def json(self) -> Any:
-        return json.loads(self.body or b"{}")
-
-
-@dataclass(frozen=True, slots=True)
 class Client:
-    """The Lambda API at one endpoint; one connection per request.
+    """The functions of one endpoint.
 
     Attributes:
         endpoint: ``http://HOST:PORT``.
         sleep: Waits between looks at a function that is being made ready.
+        signer: Signs requests; None: they go unsigned.
     """
 
     endpoint: str
     sleep: Callable[[float], None] = time.sleep
+    signer: Signer | None = None
+
+    @property
+    def api(self) -> Api:
+        """What requests go through."""
+        return Api(self.endpoint, self.sleep, self.signer)
 
     def deploy(
         self, directory: Path, name: str, settings: Settings, *, cache_dir: Path, progress: Progress
     ) -> Deployed:
-        """Create or update ``name`` from ``directory`` and return when it is ready.
+        """Create or update ``name`` from ``directory``, publish it, and return when it is ready.
+
+        What its requirements.txt or package.json asks for becomes a layer, once for each text.
 
         Raises:
             BuildError: The directory cannot be made into a package.
             Refused: The API would not have it.
             Unreachable: Nothing answers.
         """
-        package = built(directory, cache_dir, progress)
-        zipped = base64.b64encode(package).decode()
-        path = f"{_FUNCTIONS}/{_quoted(name)}"
-        try:
-            before = self._send("GET", path + "/configuration").json()
-        except Refused as error:
-            if error.code != "ResourceNotFoundException":
-                raise
-            request = {
-                "FunctionName": name,
-                "Role": "arn:aws:iam::000000000000:role/wherry",
-                "Code": {"ZipFile": zipped},
-                "Handler": "app.handler",
-                "Runtime": "python3.11",
-            }
-            self._send("POST", _FUNCTIONS, request | settings.request())
-            return self._ready(name, "created", progress)
+        before = self.api.found(f"{FUNCTIONS}/{quoted(name)}/configuration")
+        known = before or {}
+        runtime = settings.runtime or known.get("Runtime")
+        guessed = guess(
+            directory, runtime=runtime, handler=settings.handler or known.get("Handler")
+        )
+        if before is None:
+            progress(f"{guessed.runtime}, handler {guessed.handler} (from {guessed.because})")
+        made = build.code(directory, cache_dir, progress, runtime=guessed.runtime)
         wanted = settings.request()
-        changed = any(before.get(key) != value for key, value in wanted.items())
-        if changed:
-            self._send("PUT", path + "/configuration", wanted)
-        if checksum(hashlib.sha256(package).hexdigest()) != before["CodeSha256"]:
-            self._send("PUT", path + "/code", {"ZipFile": zipped})
-            changed = True
-        return self._ready(name, "updated" if changed else "unchanged", progress)
+        layers = self._layers(known, settings, made, guessed.runtime, cache_dir, progress)
+        if before is None:
+            wanted = {"Handler": guessed.handler, "Runtime": guessed.runtime} | wanted
+        return self.put(name, made.code, {**wanted, "Layers": layers}, progress)
 
-    def invoke(self, name: str, payload: bytes) -> Invoked:
+    def deploy_image(
+        self, image: str, name: str, settings: Settings, *, progress: Progress
+    ) -> Deployed:
+        """Create or update ``name`` as a function that runs a container image.
+
+        Raises:
+            Refused: The API would not have it.
+            Unreachable: Nothing answers.
+        """
+        return self.put(name, image, settings.request(), progress)
+
+    def put(self, name: str, code: bytes | str, wanted: Json, progress: Progress) -> Deployed:
+        """Have the function ``name`` with this code and configuration, and publish it.
+
+        Args:
+            name: The function.
+            code: A zip, or where a container image is.
+            wanted: Fields of a Lambda request; what is not there stays as it is.
+            progress: Told when it has to be waited for.
+
+        Raises:
+            Refused: The API would not have it.
+            Unreachable: Nothing answers.
+        """
+        path = f"{FUNCTIONS}/{quoted(name)}"
+        before = self.api.found(path + "/configuration")
+        package = _code(code)
+        if before is None:
+            request = {"FunctionName": name, "Role": ROLE, "Code": package} | wanted
+            if isinstance(code, str):
+                request["PackageType"] = "Image"
+                progress(f"fetching {code}")
+            self.api.send("POST", FUNCTIONS, request)
+            return self._published(name, "created", progress)
+        changed = {key: value for key, value in wanted.items() if setting(before, key) != value}
+        if changed:
+            self.api.send("PUT", path + "/configuration", changed)
+            self._settled(name, progress)
+        if isinstance(code, str):
+            progress(f"fetching {code}")
+            tried = self.api.send("PUT", path + "/code", {**package, "DryRun": True}).json()
+            fresh = tried["CodeSha256"] != before["CodeSha256"]
+        else:
+            fresh = _sum(code) != before["CodeSha256"]
+        if fresh:
+            self.api.send("PUT", path + "/code", package)
+        return self._published(name, "updated" if changed or fresh else "unchanged", progress)
+
+    def configure(self, name: str, wanted: Json, progress: Progress) -> Deployed:
+        """Change the configuration of a function, leave its code, and publish it.
+
+        Raises:
+            Refused: The API would not have it.
+            Unreachable: Nothing answers.
+        """
+        if wanted:
+            self.api.send("PUT", f"{FUNCTIONS}/{quoted(name)}/configuration", wanted)
+        return self._published(name, "updated" if wanted else "unchanged", progress)
+
+    def invoke(self, name: str, payload: bytes, *, qualifier: str = "") -> Invoked:
         """Run a function and wait for what comes of it.
 
         Raises:
             Refused: The API would not run it.
             Unreachable: Nothing answers.
         """
-        path = f"{_FUNCTIONS}/{_quoted(name)}/invocations"
-        answer = self._send("POST", path, payload, {"X-Amz-Log-Type": "Tail"})
+        path = f"{FUNCTIONS}/{quoted(name)}/invocations"
+        if qualifier:
+            path += f"?Qualifier={quoted(qualifier)}"
+        answer = self.api.send("POST", path, payload, {"X-Amz-Log-Type": "Tail"})
         return Invoked(
             payload=answer.body,
             error=answer.headers.get("x-amz-function-error"),
@@ -194,23 +236,37 @@ class Client:
             Refused: There is no such function.
             Unreachable: Nothing answers.
         """
-        path = f"/wherry/functions/{_quoted(name)}/logs?after={after}"
-        lines: list[Json] = self._send("GET", path).json()
+        lines: list[Json] = self.api.get(f"/wherry/functions/{quoted(name)}/logs", after=after)
         return lines
 
     def list(self) -> Iterator[Json]:
         """Yield every function's configuration, by name.
 
         Raises:
+            Refused: The API would not say.
             Unreachable: Nothing answers.
         """
-        marker = ""
-        while True:
-            page = self._send("GET", f"{_FUNCTIONS}?{urllib.parse.urlencode({'Marker': marker})}")
-            yield from page.json()["Functions"]
-            marker = page.json().get("NextMarker", "")
-            if not marker:
-                return
+        return self.api.pages(FUNCTIONS, "Functions")
+
+    def versions(self, name: str) -> Iterator[Json]:
+        """Yield the published versions of a function, oldest first.
+
+        Raises:
+            Refused: There is no such function.
+            Unreachable: Nothing answers.
+        """
+        for version in self.api.pages(f"{FUNCTIONS}/{quoted(name)}/versions", "Versions"):
+            if version["Version"] != "$LATEST":
+                yield version
+
+    def aliases(self, name: str) -> Iterator[Json]:
+        """Yield the aliases of a function.
+
+        Raises:
+            Refused: There is no such function.
+            Unreachable: Nothing answers.
+        """
+        return self.api.pages(f"{FUNCTIONS}/{quoted(name)}/aliases", "Aliases")
 
     def delete(self, name: str) -> None:
         """Remove a function.
@@ -219,64 +275,76 @@ class Client:
             Refused: There is no such function.
             Unreachable: Nothing answers.
         """
-        self._send("DELETE", f"{_FUNCTIONS}/{_quoted(name)}")
+        self.api.send("DELETE", f"{FUNCTIONS}/{quoted(name)}")
 
-    def _ready(self, name: str, change: str, progress: Progress) -> Deployed:
-        """Wait until the function is made ready."""
-        waited = 0.0
-        while True:
-            found = self._send("GET", f"{_FUNCTIONS}/{_quoted(name)}/configuration").json()
-            if found["State"] != "Pending" and found["LastUpdateStatus"] != "InProgress":
-                state = found["State"]
-                if state == "Failed":
-                    state = f"Failed: {found.get('StateReason', '')}"
-                elif found["LastUpdateStatus"] == "Failed":
-                    state = f"Failed: {found.get('LastUpdateStatusReason', '')}"
-                return Deployed(name, found["FunctionArn"], change, state)
-            if waited >= _SETTLE:
-                raise Refused("Timeout", 0, f"function {name}: not ready after {_SETTLE:g} s")
-            if not waited:
-                progress(f"starting {name}")
-            self.sleep(0.1)
-            waited += 0.1
-
-    def _send(
+    def _layers(
         self,
-        method: str,
-        path: str,
-        body: bytes | Json | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> _Answer:
-        parts = urllib.parse.urlsplit(self.endpoint)
-        if parts.scheme != "http" or not parts.hostname:
-            raise Refused("Endpoint", 0, f"{self.endpoint}: expected http://HOST:PORT")
-        data = json.dumps(body).encode() if isinstance(body, dict) else body
-        connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT)
-        with closing(connection):
-            try:
-                connection.request(method, path, data, {**(headers or {})})
-                response = connection.getresponse()
-                answer = _Answer(
-                    response.status,
-                    response.read(),
-                    {key.lower(): value for key, value in response.getheaders()},
-                )
-            except (OSError, http.client.HTTPException) as error:
-                raise Unreachable(self.endpoint, error) from error
-        if answer.status >= http.client.BAD_REQUEST:
-            raise _refused(answer)
-        return answer
+        known: Json,
+        settings: Settings,
+        made: Built,
+        runtime: str,
+        cache_dir: Path,
+        progress: Progress,
+    ) -> Sequence[str]:
+        """Return the layers that a function is to have: what it asks for, then the others."""
+        others = [arn for arn in setting(known, "Layers") or [] if not _ours(arn)]
+        if settings.layers is not None:
+            others = list(settings.layers)
+        asked = made.wanted
+        if asked is None:
+            return others
+        arn, new = Layers(self.api).named(
+            asked.name,
+            lambda: build.layer(asked, cache_dir, progress),
+            description=f"what {asked.file.name} asks for",
+            runtimes=(runtime,),
+        )
+        progress(f"{'published' if new else 'unchanged'} layer {asked.name} ({asked.file.name})")
+        return [arn, *others]
+
+    def _settled(self, name: str, progress: Progress) -> Json:
+        return self.api.settled(name, lambda: progress(f"starting {name}"))
+
+    def _published(self, name: str, change: str, progress: Progress) -> Deployed:
+        """Wait until the function is made ready, and publish it when it is."""
+        found = self._settled(name, progress)
+        state = str(found["State"])
+        if state == "Failed":
+            state = f"Failed: {found.get('StateReason', '')}"
+        elif found.get("LastUpdateStatus") == "Failed":
+            state = f"Failed: {found.get('LastUpdateStatusReason', '')}"
+        if state.startswith("Failed"):
+            return Deployed(name, found["FunctionArn"], change, state)
+        path = f"{FUNCTIONS}/{quoted(name)}/versions"
+        version = self.api.send("POST", path, {"CodeSha256": found["CodeSha256"]}).json()
+        return Deployed(name, found["FunctionArn"], change, state, str(version["Version"]))
 
 
-def _refused(answer: _Answer) -> Refused:
-    code = answer.headers.get("x-amzn-errortype", f"HTTP {answer.status}")
-    try:
-        said = answer.json()
-        message = said.get("Message") or said.get("message") or ""
-    except ValueError:
-        message = answer.body[:200].decode(errors="replace")
-    return Refused(code, answer.status, message)
+def setting(configuration: Json, key: str) -> Any:
+    """Return a field of a function's configuration in the form that requests have it."""
+    value = configuration.get(key)
+    match key:
+        case "Layers":
+            return [layer["Arn"] for layer in value or []]
+        case "Environment":
+            return {"Variables": (value or {}).get("Variables", {})}
+        case "ImageConfig":
+            return configuration.get("ImageConfigResponse", {}).get("ImageConfig", {})
+        case "SnapStart":
+            return {"ApplyOn": (value or {}).get("ApplyOn", "None")}
+        case _:
+            return value
 
 
-def _quoted(name: str) -> str:
-    return urllib.parse.quote(name, safe="")
+def _code(code: bytes | str) -> Json:
+    if isinstance(code, str):
+        return {"ImageUri": code}
+    return {"ZipFile": base64.b64encode(code).decode()}
+
+
+def _sum(code: bytes) -> str:
+    return checksum(hashlib.sha256(code).hexdigest())
+
+
+def _ours(arn: str) -> bool:
+    return any(mark in arn for mark in _OURS)

@@ -1,4 +1,4 @@
-"""One instance of a function: who may use it, and the calls that wait for one."""
+"""One instance of a function version: who may use it, and the calls that wait for one."""
 
 import asyncio
 from collections import deque
@@ -6,13 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from faas.demand import Demand
 from faas.logs import Ring, Tail
 from faas.outcome import Kind, Outcome
 from faas.pool import Pool
-from faas.vm import Call, Launch, VmImage
+from faas.report import Style, style
+from faas.vm import Call, Launch, Stream, VmImage
 
 MAX_TRIES = 2
 """How many instances may fail to come up for one call before the call fails."""
+
+CLONE_MIB = 64
+"""What an instance is taken to cost before one has said: an idle clone's pages and one call's."""
+
+_MOST_BACKOFF = 60.0
+"""Seconds; the longest pause before an instance that no call asked for is tried again."""
 
 
 class Phase(Enum):
@@ -32,12 +40,14 @@ class Job:
         call: What to run; None asks for a ready instance and nothing else.
         result: Where the outcome goes; None for a job without a call.
         taken: Called once, when an instance takes the job.
+        stream: Where a streamed response goes; None: the response comes whole.
         tries: How many instances failed to come up for it.
     """
 
     call: Call | None
     result: asyncio.Future[Outcome | None]
     taken: Callable[[], None]
+    stream: Stream | None = None
     tries: int = 0
 
     def answer(self, outcome: Outcome | None) -> None:
@@ -114,7 +124,12 @@ class Fleet:
         waiting: Calls in order of arrival; bounded by the limit that admits them.
         instances: By id.
         image: The snapshot that instances are restored from, once there is one.
-        retiring: A newer version took over.
+        retiring: A newer launch took over, or the version was deleted.
+        provisioned: Instances that are kept, whether calls come or not.
+        demand: What calls come and what they take.
+        used_mib: Most memory that an instance was seen to use; None: not measured.
+        failure: Why the last instance did not come up; empty when it did.
+        style: How the platform's own lines are worded.
     """
 
     key: str
@@ -124,10 +139,26 @@ class Fleet:
     instances: dict[str, Instance] = field(default_factory=dict)
     image: VmImage | None = None
     retiring: bool = False
+    provisioned: int = 0
+    demand: Demand = field(default_factory=Demand)
+    used_mib: int | None = None
+    failure: str = ""
+    style: Style = field(init=False)
+    _failures: int = 0
+    _not_before: float = 0.0
 
-    def seen(self, limit: int) -> Pool:
+    def __post_init__(self) -> None:
+        self.style = style(self.launch)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The function's name and the version."""
+        return self.launch.function, self.launch.version
+
+    def seen(self, limit: int, now: float) -> Pool:
         """Return what the planner needs to know."""
         phases = [each.phase for each in self.instances.values()]
+        willing = not self.retiring and now >= self._not_before
         return Pool(
             waiting=len(self.waiting),
             starting=phases.count(Phase.STARTING),
@@ -136,6 +167,9 @@ class Fleet:
             ending=phases.count(Phase.ENDING),
             limit=limit,
             retiring=self.retiring,
+            target=min(limit, self.demand.target(now)) if willing else 0,
+            kept=self.provisioned if willing else 0,
+            cost_mib=CLONE_MIB if self.used_mib is None else max(CLONE_MIB, self.used_mib),
         )
 
     def idle(self) -> list[Instance]:
@@ -155,6 +189,8 @@ class Fleet:
 
     def pair(self) -> None:
         """Give waiting jobs to idle instances, those that went idle last first."""
+        if not self.waiting:
+            return
         idle = self.idle()
         while idle and self.waiting:
             job = self.waiting.popleft()
@@ -180,8 +216,18 @@ class Fleet:
         """Remove the oldest ``count`` waiting jobs and return them."""
         return [self.waiting.popleft() for _ in range(min(count, len(self.waiting)))]
 
+    def came_up(self) -> None:
+        """Note that an instance came up."""
+        self.failure, self._failures, self._not_before = "", 0, 0.0
+
+    def did_not(self, why: str, now: float) -> None:
+        """Note that an instance did not come up; starts ahead of calls pause, ever longer."""
+        self.failure = why
+        self._failures += 1
+        self._not_before = now + min(_MOST_BACKOFF, 2.0 ** min(self._failures, 10))
+
     def platform_failed(self, error: Exception) -> None:
-        """Note that an instance did not come up: the oldest job waits for another or fails."""
+        """Let the oldest job wait for another instance, or fail it when it has seen enough."""
         if self.waiting:
             self.waiting[0].tries += 1
             if self.waiting[0].tries >= MAX_TRIES:
@@ -194,7 +240,7 @@ class Fleet:
 
     @property
     def over(self) -> bool:
-        """Whether a newer version took over and nothing of this one is left."""
+        """Whether it is retiring and nothing of it is left."""
         return self.retiring and not self.waiting and not self.instances
 
     def discard_image(self) -> None:

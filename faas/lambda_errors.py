@@ -80,6 +80,24 @@ class AccessDenied(LambdaError):
     code, status, fault = "AccessDeniedException", 403, "User"
 
 
+class KmsRefused(LambdaError):
+    """The function's variables cannot be read with the key that the platform has.
+
+    Attributes:
+        arn: Of the function or version.
+    """
+
+    code, status, fault = "KMSAccessDeniedException", 502, "Service"
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(
+            "Lambda was unable to decrypt the environment variables because the vault does not "
+            f"have the key that they were sealed with: {arn}; restore the key, or set the "
+            "variables again"
+        )
+        self.arn = arn
+
+
 class UnsupportedOperation(LambdaError):
     """An operation of the Lambda API that Wherry does not have."""
 
@@ -118,3 +136,19 @@ class TooManyRequests(LambdaError):
     def headers(self) -> Mapping[str, str]:
         """See `LambdaError.headers`."""
         return {"x-amzn-ErrorType": self.code, "Retry-After": str(self.retry_after)}
+
+
+class ProvisionedConcurrencyNotFound(LambdaError):
+    """Nothing is kept ready for the version or alias."""
+
+    code, status, fault = "ProvisionedConcurrencyConfigNotFoundException", 404, "User"
+
+
+class PolicyTooLong(LambdaError):
+    """A resource-based policy would be over its limit."""
+
+    code, status, fault = "PolicyLengthExceededException", 400, "User"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"The final policy size ({size}) is bigger than the limit ({limit}).")
+        self.size, self.limit = size, limit

@@ -2,22 +2,17 @@
 
 import asyncio
 import logging
-import signal
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 
 from faas import outcome as outcomes
 from faas.instance import Fleet, Instance, Job
 from faas.lambda_errors import ServiceFailure
-from faas.logs import Tail
-from faas.outcome import Kind, Outcome, Timing
+from faas.outcome import Kind, Outcome
+from faas.running import Runner, how
 from faas.vm import (
-    Answer,
     Backend,
     BootFailed,
-    Call,
     Crashed,
     IllegalMove,
     InitFailed,
@@ -35,6 +30,7 @@ class Life:
     Args:
         backend: Where VMs come from.
         clock: For durations and deadlines.
+        runner: Runs calls and writes what the platform says.
         freeze_after: Seconds that an instance runs on after a call before it is frozen.
         changed: Called after each change that the dispatcher wants to know of.
     """
@@ -43,19 +39,16 @@ class Life:
         self,
         backend: Backend,
         clock: Clock,
+        runner: Runner,
+        *,
         freeze_after: float,
-        changed: Callable[[], None],
+        changed: Callable[[Fleet], None],
     ) -> None:
         self._backend = backend
         self._clock = clock
+        self._runner = runner
         self._freeze_after = freeze_after
         self._changed = changed
-        self._starts: Counter[Kind] = Counter()
-
-    @property
-    def starts(self) -> Mapping[Kind, int]:
-        """How many calls found their instance in which state."""
-        return self._starts
 
     async def lead(self, fleet: Fleet, instance: Instance) -> None:
         """Bring ``instance`` up, serve calls with it, and return when nothing of it is left."""
@@ -63,14 +56,25 @@ class Life:
         try:
             async with self._up(fleet, instance) as vm:
                 instance.started = self._clock.now() - began
+                self._came_up(fleet, instance, instance.started)
                 await self._serve(fleet, instance, vm)
         except (InitFailed, InitTimeout, Crashed) as error:
+            fleet.did_not(str(error), self._clock.now())
             if isinstance(error, Crashed) and error.exit_status is None and error.signal is None:
                 self._lost(fleet, instance, error)
             else:
                 self._unloadable(fleet, instance, error, self._clock.now() - began)
         except BootFailed as error:
+            fleet.did_not(str(error), self._clock.now())
             self._lost(fleet, instance, error)
+
+    def _came_up(self, fleet: Fleet, instance: Instance, seconds: float) -> None:
+        fleet.came_up()
+        self._runner.tally.started(fleet.name, instance.kind, seconds)
+        if instance.kind is Kind.RESTORED or not self._backend.saves(fleet.launch):
+            fleet.demand.started(seconds)
+        if instance.kind is Kind.RESTORED:
+            self._runner.note(fleet, fleet.style.restored(self._clock.unix_ns(), seconds))
 
     @asynccontextmanager
     async def _up(self, fleet: Fleet, instance: Instance) -> AsyncIterator[Vm]:
@@ -80,19 +84,21 @@ class Life:
         """
 
         def logs(text: str) -> None:
-            fleet.ring.append(text, at_ns=self._clock.unix_ns())
-            instance.tail.append(text)
+            if fleet.ring.append(text, at_ns=self._clock.unix_ns()):
+                instance.tail.append(text)
 
-        if not self._backend.snapshots:
-            async with self._backend.boot(fleet.launch, logs) as vm:
-                yield vm
-            return
-        if fleet.image is None:
-            async with self._backend.boot(fleet.launch, logs) as vm:
-                fleet.image = await self._backend.snapshot(vm)
-            self._changed()
-        else:
+        now_ns = self._clock.unix_ns()
+        if fleet.image is not None:
             instance.kind = Kind.RESTORED
+            self._runner.note(fleet, fleet.style.restore_start(now_ns))
+        else:
+            self._runner.note(fleet, fleet.style.init_start(now_ns))
+            async with self._backend.boot(fleet.launch, logs) as vm:
+                if not self._backend.saves(fleet.launch):
+                    yield vm
+                    return
+                fleet.image = await self._backend.snapshot(vm)
+            self._changed(fleet)
         async with AsyncExitStack() as stack:
             image = fleet.image
             try:
@@ -108,10 +114,12 @@ class Life:
             watch = tasks.create_task(self._watch(vm, instance), name=f"watch {instance.id}")
             try:
                 job, kind = fleet.take(instance), instance.kind
+                if job is not None:
+                    self._changed(fleet)
                 while True:
                     if job is None:
                         job, kind = await self._idle(fleet, instance, vm)
-                    if job is None or not await self._run(fleet, instance, vm, (job, kind)):
+                    if job is None or not await self._runner.run(fleet, instance, vm, (job, kind)):
                         return
                     job, kind = fleet.take(instance), Kind.WARM
             finally:
@@ -129,7 +137,7 @@ class Life:
         A job that the VM turns out to be unable to begin goes back to the queue.
         """
         wake = instance.rest(self._clock.now())
-        self._changed()
+        self._changed(fleet)
         try:
             await asyncio.wait({wake}, timeout=self._freeze_after)
             if wake.done():
@@ -148,46 +156,6 @@ class Life:
             job = None
         return job, kind
 
-    async def _run(self, fleet: Fleet, instance: Instance, vm: Vm, work: tuple[Job, Kind]) -> bool:
-        """Run one job; return whether the VM can run another."""
-        job, kind = work
-        if job.call is None:
-            job.answer(None)
-            return True
-        self._starts[kind] += 1
-        launch, request_id = fleet.launch, job.call.request_id
-        began, start = self._clock.now(), instance.started
-        if start is None:
-            instance.tail = Tail()
-        self._log(fleet, instance, outcomes.start_line(request_id, launch.version))
-        try:
-            answer, status = await self._call(vm, job.call, launch.timeout)
-        except BaseException:
-            job.fail(ServiceFailure("The call was cut short: faas is stopping"))
-            raise
-        timing = Timing(self._clock.now() - began, start, instance.kind)
-        instance.started = None
-        if status == "timeout":
-            text = f"Task timed out after {launch.timeout:.2f} seconds"
-            self._log(fleet, instance, f"{request_id} {text}")
-        for line in outcomes.end_lines(request_id, timing, launch.memory_mib, status):
-            self._log(fleet, instance, line)
-        error = None if answer.error is None else "Unhandled"
-        job.answer(Outcome(answer.payload, error, kind, instance.tail.text()))
-        return not status
-
-    async def _call(self, vm: Vm, call: Call, seconds: float) -> tuple[Answer, str]:
-        """Return what the call gave and, when the VM is spent, why."""
-        deadline_ms = self._clock.unix_ns() // 1_000_000 + round(seconds * 1000)
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await vm.invoke(replace(call, deadline_ms=deadline_ms))
-        except TimeoutError:
-            return _error(outcomes.timed_out(call.request_id, seconds)), "timeout"
-        except Crashed as crash:
-            return _error(outcomes.exited(call.request_id, _how(crash))), "error"
-        return answer, "error" if answer.error == outcomes.TOO_LARGE else ""
-
     def _unloadable(
         self,
         fleet: Fleet,
@@ -200,17 +168,18 @@ class Life:
         While there is no snapshot, that is every call; otherwise other instances are on their
         way for the others.
         """
-        error_type = _error_type(error)
-        line = f"INIT_REPORT Init Duration: {seconds * 1000:.2f} ms\tPhase: init\tStatus: error"
-        self._log(fleet, instance, f"{line}\tError Type: {error_type}")
-        everyone = self._backend.snapshots and fleet.image is None
+        kind = _error_type(error)
+        status = "timeout" if isinstance(error, InitTimeout) else "error"
+        lines = fleet.style.init_failed(self._clock.unix_ns(), seconds, status, kind)
+        self._runner.note(fleet, lines, instance.tail)
+        everyone = self._backend.saves(fleet.launch) and fleet.image is None
         for job in fleet.leave(len(fleet.waiting) if everyone else 1):
             if job.call is None:
                 job.answer(None)
                 continue
-            self._starts[instance.kind] += 1
             payload = _init_payload(error, job.call.request_id)
-            job.answer(Outcome(payload, "Unhandled", instance.kind, instance.tail.text()))
+            outcome = Outcome(payload, "Unhandled", instance.kind, error_type=kind)
+            self._runner.refuse(fleet, instance, job, outcome, (seconds, status))
 
     def _lost(self, fleet: Fleet, instance: Instance, error: BootFailed | Crashed) -> None:
         """Let another instance try."""
@@ -219,35 +188,15 @@ class Life:
         )
         fleet.platform_failed(ServiceFailure(f"The function's sandbox did not start: {error}"))
 
-    def _log(self, fleet: Fleet, instance: Instance, text: str) -> None:
-        fleet.ring.append(text, at_ns=self._clock.unix_ns())
-        instance.tail.append(text)
-
-
-def _error(payload: bytes) -> Answer:
-    return Answer(payload, "Unhandled", "application/json")
-
-
-def _how(crash: Crashed) -> str:
-    """Return how the runtime ended, in Lambda's words; empty for exit status 0."""
-    if crash.exit_status is not None:
-        return f"exit status {crash.exit_status}" if crash.exit_status else ""
-    names = {signal.SIGKILL: "killed", signal.SIGSEGV: "segmentation fault"}
-    number = crash.signal or signal.SIGKILL
-    try:
-        return f"signal: {names.get(signal.Signals(number)) or signal.Signals(number).name}"
-    except ValueError:
-        return f"signal: {number}"
-
 
 def _error_type(error: InitFailed | InitTimeout | Crashed) -> str:
     match error:
         case InitFailed():
             return error.error_type
         case InitTimeout():
-            return "Sandbox.Timedout"
+            return outcomes.TIMED_OUT
         case Crashed():
-            return "Runtime.ExitError"
+            return error.error_type
 
 
 def _init_payload(error: InitFailed | InitTimeout | Crashed, request_id: str) -> bytes:
@@ -257,4 +206,4 @@ def _init_payload(error: InitFailed | InitTimeout | Crashed, request_id: str) ->
         case InitTimeout():
             return outcomes.timed_out(request_id, error.seconds)
         case Crashed():
-            return outcomes.exited(request_id, _how(error))
+            return outcomes.exited(request_id, how(error), error.error_type)

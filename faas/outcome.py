@@ -1,12 +1,17 @@
-"""What an invocation came to: the payloads and log lines that Lambda's users know."""
+"""What an invocation came to: the payloads that Lambda's users know. Pure."""
 
 import json
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 TOO_LARGE = "Function.ResponseSizeTooLarge"
 """The error of an answer over the limit; the runtime that made it does not go on."""
+TIMED_OUT = "Sandbox.Timedout"
+EXITED = "Runtime.ExitError"
+OUT_OF_MEMORY = "Runtime.OutOfMemory"
+"""What a REPORT calls it; the caller's payload says `EXITED` and ``signal: killed``."""
+SLOW_READER = "Response.SlowReader"
+"""The error of a streamed response that its reader did not take in time."""
 MAX_PAYLOAD = 6 * 1024 * 1024
 """Most bytes in a request. Source: Lambda quotas, "Invocation payload"."""
 
@@ -29,31 +34,24 @@ class Outcome:
     """The end of one invocation.
 
     Attributes:
-        payload: The function's answer, or the error as JSON.
+        payload: The function's answer, or the error as JSON; empty when it went to a stream.
         error: None when the function returned, else ``Unhandled``.
         kind: How the instance came by.
         tail: The last bytes that the invocation logged.
+        content_type: Of the payload.
+        trace_id: What the function was told, as an ``X-Amzn-Trace-Id``; empty: none.
+        error_type: What the platform calls the error; empty for the function's own.
+        version: Which version of the function ran, where that is known.
     """
 
     payload: bytes
     error: str | None
     kind: Kind
     tail: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long the parts of an invocation took, in seconds.
-
-    Attributes:
-        run: From the call to the answer.
-        start: The start of the instance, when this was its first call, else None.
-        kind: What ``start`` was.
-    """
-
-    run: float
-    start: float | None
-    kind: Kind
+    content_type: str = "application/json"
+    trace_id: str = ""
+    error_type: str = ""
+    version: str = "$LATEST"
 
 
 def failure(error_type: str, message: str) -> bytes:
@@ -63,23 +61,24 @@ def failure(error_type: str, message: str) -> bytes:
 
 def timed_out(request_id: str, seconds: float) -> bytes:
     """Return the error of a function that overran ``seconds``."""
-    return failure(
-        "Sandbox.Timedout",
-        f"RequestId: {request_id} Error: Task timed out after {seconds:.2f} seconds",
-    )
+    message = f"RequestId: {request_id} Error: Task timed out after {seconds:.2f} seconds"
+    return failure(TIMED_OUT, message)
 
 
-def exited(request_id: str, how: str) -> bytes:
-    """Return the error of a runtime that ended before it answered.
+def exit_text(how: str) -> str:
+    """Return what Lambda says of a runtime that ended before it answered.
 
     Args:
-        request_id: Of the call in flight.
         how: ``exit status 3`` or ``signal: killed``; empty when the status was 0.
     """
-    what = (
+    return (
         f"Runtime exited with error: {how}" if how else "Runtime exited without providing a reason"
     )
-    return failure("Runtime.ExitError", f"RequestId: {request_id} Error: {what}")
+
+
+def exited(request_id: str, how: str, error_type: str = EXITED) -> bytes:
+    """Return the error of a runtime that ended before it answered; see `exit_text`."""
+    return failure(error_type, f"RequestId: {request_id} Error: {exit_text(how)}")
 
 
 def init_failed(request_id: str, payload: bytes, error_type: str, message: str) -> bytes:
@@ -97,33 +96,5 @@ def init_failed(request_id: str, payload: bytes, error_type: str, message: str) 
         report = None
     if not isinstance(report, dict):
         return failure(error_type, message)
-    return json.dumps({**report, "requestId": request_id}).encode()
-
-
-def start_line(request_id: str, version: str) -> str:
-    """Return the log line that opens an invocation."""
-    return f"START RequestId: {request_id} Version: {version}"
-
-
-def end_lines(request_id: str, timing: Timing, memory_mib: int, status: str = "") -> list[str]:
-    """Return the log lines that close an invocation.
-
-    Args:
-        request_id: The invocation.
-        timing: What it took.
-        memory_mib: What the function may use. What it did use is not measured and not claimed.
-        status: ``timeout`` or ``error`` when the sandbox ended, else empty.
-    """
-    ms = timing.run * 1000
-    parts = [
-        f"REPORT RequestId: {request_id}",
-        f"Duration: {ms:.2f} ms",
-        f"Billed Duration: {max(1, math.ceil(ms))} ms",
-        f"Memory Size: {memory_mib} MB",
-    ]
-    if timing.start is not None:
-        what = "Restore" if timing.kind is Kind.RESTORED else "Init"
-        parts.append(f"{what} Duration: {timing.start * 1000:.2f} ms")
-    if status:
-        parts.append(f"Status: {status}")
-    return [f"END RequestId: {request_id}", "\t".join(parts)]
+    named = {"errorType": error_type, "errorMessage": message}
+    return json.dumps({**named, **report, "requestId": request_id}).encode()

@@ -1,4 +1,4 @@
-"""Code packages: a zip is verified, unpacked once and named by its content."""
+"""Packages of functions and layers: a zip is verified, unpacked once and named by its content."""
 
 import base64
 import hashlib
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from faas import links, shared
 from faas.lambda_errors import InvalidParameter
 
 MAX_ZIPPED = 50 * 1024 * 1024
@@ -69,10 +70,23 @@ def zip_of(code_dir: Path, digest: str) -> Path:
     return code_dir / digest / "package.zip"
 
 
+def size_of(code_dir: Path, digest: str) -> int:
+    """Return how many bytes the files of the unpacked package ``digest`` hold.
+
+    Blocks on the disk: call it from a thread.
+    """
+    return sum(
+        (Path(folder) / name).lstat().st_size
+        for folder, _, names in os.walk(root_of(code_dir, digest))
+        for name in names
+    )
+
+
 def unpacked(body: bytes, code_dir: Path) -> Package:
     """Verify ``body`` and unpack it under ``code_dir``; the same bytes are unpacked once.
 
-    Blocks on the disk: call it from a thread.
+    Equal files of different packages are one file on the disk. Blocks on the disk: call it from
+    a thread.
 
     Raises:
         InvalidParameter: The bytes are no zip, are over a limit, or hold a path or a kind of
@@ -93,6 +107,7 @@ def unpacked(body: bytes, code_dir: Path) -> Package:
         staged.chmod(0o755)
         _extract(body, staged / "root")
         _show(staged / "root")
+        shared.shared(staged / "root", code_dir)
         (staged / "package.zip").write_bytes(body)
         try:
             staged.rename(code_dir / digest)
@@ -104,10 +119,11 @@ def unpacked(body: bytes, code_dir: Path) -> Package:
 
 def sweep(code_dir: Path, keep: Iterable[str]) -> list[str]:
     """Remove every package whose digest is not in ``keep``; return what went."""
-    kept = set(keep)
+    kept = {*keep, shared.FOLDER}
     gone = [path for path in code_dir.glob("*") if path.is_dir() and path.name not in kept]
     for path in gone:
         shutil.rmtree(path, ignore_errors=True)
+    shared.sweep(code_dir)
     return sorted(path.name for path in gone)
 
 
@@ -115,8 +131,18 @@ def _extract(body: bytes, root: Path) -> None:
     try:
         _check_directory_size(body)
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            for entry in _verified(archive.infolist()):
-                _write(archive, entry, root / entry.filename)
+            entries = _verified(archive.infolist())
+            targets = {
+                _parts(entry): _target(archive, entry) for entry in entries if _is_link(entry)
+            }
+            links.check(targets, [_parts(entry) for entry in entries])
+            for entry in entries:
+                if not _is_link(entry):
+                    _write(archive, entry, root / entry.filename)
+            for parts, target in targets.items():
+                link = root.joinpath(*parts)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(target)
     except _UNREADABLE as error:
         raise InvalidParameter(
             "Could not unzip uploaded file. Please check your file, then try to upload again. "
@@ -178,11 +204,35 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
             f"be a file name, expected a relative path of at most {MAX_PATH} bytes"
         )
     kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
         raise InvalidParameter(
-            f"Uploaded file entry {name[:80]!r}: found a link or a special file, "
-            "expected files and folders"
+            f"Uploaded file entry {name[:80]!r}: found a special file, "
+            "expected files, folders and links"
         )
+
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(entry.external_attr >> 16)
+
+
+def _parts(entry: zipfile.ZipInfo) -> tuple[str, ...]:
+    return PurePosixPath(entry.filename).parts
+
+
+def _target(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
+    """Return where a link leads, as the archive says it.
+
+    Raises:
+        InvalidParameter: It is no path.
+    """
+    with archive.open(entry) as source:
+        target = source.read(MAX_PATH + 1)
+    if not 0 < len(target) <= MAX_PATH or b"\0" in target:
+        raise InvalidParameter(
+            f"Uploaded file entry {entry.filename[:80]!r}: found a link to no path, "
+            f"expected a path of at most {MAX_PATH} bytes"
+        )
+    return os.fsdecode(target)
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from faas.backends import chosen
@@ -18,6 +19,7 @@ from faas.image.disk import ext4
 from faas.image.kernel import elf_kernel
 from faas.image.layout import laid_out
 from faas.image.root import BUSYBOX, PACKAGES, Offer, boot_archive, offer, root
+from faas.image.runtimes import runtime_root
 from wherry.clock import SystemClock
 from wherry.errors import StartError
 
@@ -35,9 +37,9 @@ class SetupReport:
     """What a machine can do now.
 
     Attributes:
-        backend: ``qemu`` or ``process``: the best that works here.
+        backend: ``firecracker``, ``qemu`` or ``process``: the best that works here.
         image: What guests start from; None without QEMU.
-        reason: Why it is no better; empty when it is ``qemu``.
+        reason: Why it is no better; empty when it is a microVM.
         way_out: The command that makes it better; empty when there is none.
     """
 
@@ -48,12 +50,14 @@ class SetupReport:
 
     def __str__(self) -> str:
         if self.image is not None:
-            return "functions run in microVMs (qemu)"
+            return f"functions run in microVMs ({self.backend})"
         out = f"; for microVMs run: {self.way_out}" if self.way_out else ""
         return f"functions run as sandboxed processes, no VM: {self.reason}{out}"
 
 
-async def setup(cache: Path, *, progress: Progress = lambda _: None) -> SetupReport:
+async def setup(
+    cache: Path, *, runtimes: Sequence[str] = (), progress: Progress = lambda _: None
+) -> SetupReport:
     """Make this machine ready for microVMs as far as it can be; quick when it is already.
 
     As root on Debian it installs what is missing; otherwise the report names the command to run,
@@ -61,12 +65,15 @@ async def setup(cache: Path, *, progress: Progress = lambda _: None) -> SetupRep
 
     Args:
         cache: Where images are kept.
+        runtimes: Prepared now and not on first use, such as ``nodejs22.x``.
         progress: Told each step as it begins.
 
     Raises:
         StartError: A step failed; the message says which and the way out.
     """
     await asyncio.to_thread(cache.mkdir, parents=True, exist_ok=True)
+    for runtime in runtimes:
+        await asyncio.to_thread(partial(runtime_root, runtime, cache, progress=progress))
     async with _alone(cache):
         wanted = [program for program in (*_PROGRAMS, *_BETTER) if find(program) is None]
         if wanted and debian.available() and os.geteuid() == 0:
@@ -93,8 +100,8 @@ async def _proven(cache: Path, image: Image, progress: Progress) -> SetupReport:
     progress("seeing that a microVM boots")
     with tempfile.TemporaryDirectory(prefix="wherry-") as run:
         async with chosen("auto", cache=cache, run=Path(run)) as backend:
-            if backend.name == "qemu":
-                return SetupReport("qemu", image)
+            if backend.name != "process":
+                return SetupReport(backend.name, image)
             return SetupReport("process", None, backend.isolation)
 
 

@@ -110,10 +110,17 @@ class Crashed(WherryError):
     Attributes:
         exit_status: What the runtime exited with; None when it did not exit by itself.
         signal: The signal that killed the runtime; None when none is known.
+        error_type: Lambda's name for it: ``Runtime.ExitError``, or ``Extension.Crash`` and the
+            like when an extension was the reason.
     """
 
     def __init__(
-        self, vm: str, *, exit_status: int | None = None, signal: int | None = None
+        self,
+        vm: str,
+        *,
+        exit_status: int | None = None,
+        signal: int | None = None,
+        error_type: str = "Runtime.ExitError",
     ) -> None:
         if exit_status is not None:
             found = f"runtime exited with status {exit_status}"
@@ -123,6 +130,7 @@ class Crashed(WherryError):
             found = "the VM is gone"
         super().__init__(f"vm {vm}: {found}, expected a response")
         self.vm, self.exit_status, self.signal = vm, exit_status, signal
+        self.error_type = error_type
 
 
 class NotAtRestorePoint(WherryError):
@@ -220,6 +228,7 @@ class Call:
         arn: The ARN that was invoked.
         trace_id: X-Ray header; empty: none.
         client_context: JSON; empty: none.
+        cognito_identity: JSON; empty: none.
     """
 
     request_id: str
@@ -228,6 +237,7 @@ class Call:
     arn: str
     trace_id: str = ""
     client_context: str = ""
+    cognito_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +343,11 @@ class Backend(Protocol):
         """One honest phrase on what stands between a function and the host."""
         ...
 
-    @property
-    def snapshots(self) -> bool:
-        """Whether `snapshot` and `restore` are offered."""
+    def saves(self, launch: Launch) -> bool:
+        """Return whether instances of ``launch`` start as clones of a snapshot.
+
+        Where not, each is booted, and `snapshot` refuses.
+        """
         ...
 
     def kept(self, launch: Launch) -> VmImage | None:

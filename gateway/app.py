@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web import BaseRequest, RequestHandler, Server, ServerRunner, SockSite, StreamResponse
 
 from gateway.catalogue import Catalogue, TemplateError
-from gateway.invoke import Invoker
+from gateway.invoke import Invoker, Signer
 from gateway.keyring import Keyring
 from gateway.pepper import pepper
 from gateway.pipeline import Pipeline, refusal
@@ -44,6 +44,7 @@ class Settings:
         pepper: File of the secret under which key digests are made; made at first use.
         address: Where to listen.
         lambda_url: The Lambda API, like ``http://127.0.0.1:9001``; None: no functions.
+        signer: Signs requests to the Lambda API; None: it checks no signatures.
         mesh: Unix socket of the outbound HTTP listener of the gateway's Envoy; None: no
             services.
         max_calls: Most calls under way at once; more get 503.
@@ -58,6 +59,7 @@ class Settings:
     pepper: Path
     address: Address = field(default_factory=lambda: Address(port=8000))
     lambda_url: str | None = None
+    signer: Signer | None = None
     mesh: Path | None = None
     max_calls: int = 2048
     max_buckets: int = MAX_BUCKETS
@@ -205,7 +207,9 @@ async def running(
             throttle=Throttle(settings.max_buckets),
             recorder=recorder,
             proxy=await stack.enter_async_context(Proxy.open(settings.mesh)),
-            invoker=await stack.enter_async_context(Invoker.open(settings.lambda_url)),
+            invoker=await stack.enter_async_context(
+                Invoker.open(settings.lambda_url, settings.signer)
+            ),
             clock=clock,
             most=settings.max_calls,
         )

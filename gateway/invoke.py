@@ -5,7 +5,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -30,19 +30,31 @@ MAX_PAYLOAD = 6 << 20
 MAX_CONNECTIONS = 512
 """Most connections to the Lambda API; a call that finds none free waits within its timeout."""
 
+Signer = Callable[[str, str, bytes, Mapping[str, str]], Mapping[str, str]]
+"""Returns the headers of a signed request from its method, URL, body and headers."""
+
+_TRACE = ("X-Amzn-Trace-Id", "traceparent")
+_MOST_TRACE = 1024
+"""Most characters of a field that names a trace; a longer one is left out."""
+
 _NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
 
 
 class Invoker:
     """Calls functions; made by `Invoker.open`."""
 
-    def __init__(self, session: ClientSession | None, url: str) -> None:
-        self._session, self._url = session, url
+    def __init__(
+        self, session: ClientSession | None, url: str, signer: Signer | None = None
+    ) -> None:
+        self._session, self._url, self._signer = session, url, signer
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str | None) -> AsyncIterator["Invoker"]:
-        """Use the Lambda API at ``url`` (without a path); None: functions are out of reach."""
+    async def open(cls, url: str | None, signer: Signer | None = None) -> AsyncIterator["Invoker"]:
+        """Use the Lambda API at ``url`` (without a path); None: functions are out of reach.
+
+        ``signer`` signs each request; None: the API checks no signatures.
+        """
         if url is None:
             yield cls(None, "")
             return
@@ -51,7 +63,7 @@ class Invoker:
             cookie_jar=DummyCookieJar(),
             timeout=_NO_TIMEOUT,
         ) as session:
-            yield cls(session, url.rstrip("/"))
+            yield cls(session, url.rstrip("/"), signer)
 
     async def invoke(self, function: str, call: Call, *, timeout: float) -> Answer:  # noqa: ASYNC109
         """Run ``function`` and return the answer it gives to ``call``.
@@ -71,8 +83,14 @@ class Invoker:
             detail = f"As an event the request is larger than {MAX_PAYLOAD} bytes."
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         url = f"{self._url}/2015-03-31/functions/{function}/invocations"
+        headers = _traced(call)
+        if self._signer is not None:
+            headers = self._signer("POST", url, payload, headers)
         try:
-            async with asyncio.timeout(timeout), self._session.post(url, data=payload) as response:
+            async with (
+                asyncio.timeout(timeout),
+                self._session.post(url, data=payload, headers=headers) as response,
+            ):
                 result = await _bounded(response)
         except TimeoutError:
             detail = f"The function gave no answer within {timeout:g} s."
@@ -86,6 +104,12 @@ class Invoker:
             logger.info("function answer refused", extra={"function": function, "why": str(error)})
             detail = "The function's result is no HTTP answer."
             raise Refused(HTTPStatus.BAD_GATEWAY, detail) from None
+
+
+def _traced(call: Call) -> Mapping[str, str]:
+    """Return the fields that let the caller's trace go on in the function."""
+    found = {name: call.headers.get(name, "") for name in _TRACE}
+    return {name: value for name, value in found.items() if 0 < len(value) <= _MOST_TRACE}
 
 
 async def _bounded(response: ClientResponse) -> bytes:

@@ -1,6 +1,7 @@
 """A child process that never outlives its block, nor this process."""
 
 import asyncio
+import ctypes
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -12,6 +13,8 @@ from wherry.process import with_parent
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEPT = 4000
+_PR_SET_THP_DISABLE = 41
+_libc = ctypes.CDLL(None)
 _GRACE = 1.0
 """Seconds for a program to follow the one it waited for."""
 _READ = 65536
@@ -55,7 +58,13 @@ class Child:
 
 @asynccontextmanager
 async def child(
-    argv: Sequence[str], *, fds: Sequence[int] = (), inner: bool = False
+    argv: Sequence[str],
+    *,
+    fds: Sequence[int] = (),
+    inner: bool = False,
+    leashed: bool = False,
+    small_pages: bool = False,
+    folder: Path | None = None,
 ) -> AsyncIterator[Child]:
     """Run ``argv`` for the length of the block, then SIGKILL and reap it.
 
@@ -66,16 +75,17 @@ async def child(
         fds: Descriptors that it inherits.
         inner: Whether it only waits for another process, which is then killed first, so that
             everything below is reaped by its own parent.
+        leashed: Whether ``argv`` itself sees to it that the program ends with this process.
+        small_pages: Whether it gets no huge pages, even where it asks for them.
+        folder: Where it runs; None is where we run.
     """
-    process = await asyncio.create_subprocess_exec(
-        *with_parent(argv, by="KILL"),
-        env={"PATH": PATH},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        pass_fds=fds,
-        start_new_session=True,
-    )
+    if small_pages:
+        _huge_pages(forbidden=True)
+    try:
+        process = await _started(argv, fds, folder, leashed=leashed)
+    finally:
+        if small_pages:
+            _huge_pages(forbidden=False)
     async with tasks() as running:
         running_child = Child(process)
         running.start(running_child.listen(), name=f"stderr of {argv[0]} {process.pid}")
@@ -84,6 +94,29 @@ async def child(
         finally:
             await _ended(process, inner=inner)
             await running_child.silent()
+
+
+async def _started(
+    argv: Sequence[str], fds: Sequence[int], folder: Path | None, *, leashed: bool
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(argv if leashed else with_parent(argv, by="KILL")),
+        env={"PATH": PATH},
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=fds,
+        start_new_session=True,
+    )
+
+
+def _huge_pages(*, forbidden: bool) -> None:
+    """Set whether programs that are started from now on get huge pages.
+
+    Source: https://man7.org/linux/man-pages/man2/PR_SET_THP_DISABLE.2const.html
+    """
+    _libc.prctl(_PR_SET_THP_DISABLE, int(forbidden), 0, 0, 0)
 
 
 def descendants(pid: int) -> list[int]:

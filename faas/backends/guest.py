@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from faas.backends.result import Result, answer_of, init_failed, streamed
 from faas.backends.tasks import Tasks
 from faas.channel import (
     LOG_STREAM,
@@ -18,26 +20,18 @@ from faas.channel import (
     document,
     moment,
 )
-from faas.vm import MAX_PAYLOAD, Answer, Call, Crashed, InitFailed, Logs, Stream
+from faas.vm import MAX_PAYLOAD, Answer, Call, Crashed, Logs, Stream
+from wherry.clock import Clock, SystemClock
 
 logger = logging.getLogger(__name__)
 
 _READ = 65536
+_FAREWELL = 2.0
+"""Seconds that extensions have to end, as Lambda gives them."""
+_LAST = 0.3
+"""Seconds for the agent to end after them."""
 _EGRESS_PATIENCE = 5.0
 """Seconds for the mesh's proxy to accept a connection."""
-
-
-@dataclass(slots=True)
-class _Result:
-    """What a runtime posted, as far as it has arrived."""
-
-    stream: int
-    header: Mapping[str, object]
-    body: bytearray = field(default_factory=bytearray)
-    whole: bool = False
-
-    def text(self, name: str) -> str:
-        return str(self.header.get(name) or "")
 
 
 @dataclass(slots=True)
@@ -58,6 +52,7 @@ class Guest:
         egress: Unix socket of the mesh's proxy; None: every connection is refused.
         logs: Takes each line of log.
         tasks: Runs the channel and the connections.
+        starved: Returns whether the kernel has killed something of it for want of memory.
     """
 
     def __init__(
@@ -68,16 +63,23 @@ class Guest:
         egress: Path | None,
         logs: Logs,
         tasks: Tasks,
+        starved: Callable[[], bool] = lambda: False,
     ) -> None:
         self._vm = vm
         self._reader, self._writer = streams
         self._egress = egress
         self._logs = logs
         self._tasks = tasks
+        self._starved = starved
+        self._clock: Clock = SystemClock()
         self._channel = Channel()
         self._pipes: dict[int, _Pipe] = {}
         self._connections = 0
-        self._result: _Result | None = None
+        self._result: Result | None = None
+        self._taker = False
+        self._extensions = 0
+        self._resting = True
+        self._rest_by = 0.0
         self._seen: set[Kind] = set()
         self._exit: Mapping[str, object] | None = None
         self._over = False
@@ -88,6 +90,11 @@ class Guest:
     def over(self) -> bool:
         """Whether the runtime has exited or the channel is closed."""
         return self._over or self._exit is not None
+
+    @property
+    def extensions(self) -> int:
+        """How many extensions run beside the function."""
+        return self._extensions
 
     def close(self) -> None:
         """Hang up; the guest is over."""
@@ -165,25 +172,76 @@ class Guest:
         """
         if self.over:
             raise self._crashed()
+        await self.rest()
         self._result = None
+        self._taker = stream is not None
+        self._resting = not self._extensions
+        left = call.deadline_ms / 1000 - self._clock.unix_ns() / 1e9
+        self._rest_by = asyncio.get_running_loop().time() + left
         await self._send_event(call)
         await self._until(lambda: self._answered(call))
         result = self._result
         if result is None:
             raise self._crashed()
-        if stream is not None:
-            await stream.begin(result.text("content_type"))
-            await stream.write(bytes(result.body))
-        error = None
-        if result.text("kind") == "error":
-            error = result.text("error_type") or "Unhandled"
-        return Answer(bytes(result.body), error, result.text("content_type"))
+        if result.taken and stream is not None:
+            return await self._passed_on(result, stream)
+        await self._until(lambda: result.whole)
+        answer = answer_of(result)
+        if stream is None or answer.error is not None:
+            return answer
+        await stream.begin(answer.content_type)
+        await stream.write(answer.payload)
+        return Answer(b"", None, answer.content_type, answer.used_mib)
+
+    async def rest(self) -> None:
+        """Return when the extensions, too, are done with the last call.
+
+        They have as long as the function had; then the guest is over.
+
+        Raises:
+            Crashed: The guest ended instead.
+        """
+        try:
+            async with asyncio.timeout_at(None if self._resting else self._rest_by):
+                await self._until(lambda: self._resting)
+        except TimeoutError:
+            logger.warning("extensions are not done in time", extra={"vm": self._vm})
+            self.close()
+            raise self._crashed() from None
+
+    async def farewell(self, reason: str) -> None:
+        """Let extensions, where there are any, end in their own way; then the guest is over.
+
+        Args:
+            reason: ``spindown``, ``timeout`` or ``failure``.
+        """
+        if not self._extensions or self._over:
+            return
+        end = document({"reason": reason, "seconds": _FAREWELL})
+        with contextlib.suppress(TimeoutError, Crashed):
+            async with asyncio.timeout(_FAREWELL + _LAST):
+                await self._send(Frame(Kind.SHUTDOWN, payload=end))
+                async with self._changed:
+                    await self._changed.wait_for(lambda: self._over)
+
+    async def _passed_on(self, result: Result, stream: Stream) -> Answer:
+        """Hand a response on as it comes; who takes it slowly slows the runtime down."""
+        await stream.begin(result.text("content_type"))
+        while True:
+            await self._until(lambda: bool(result.body) or result.whole)
+            if result.body:
+                piece = bytes(result.body)
+                result.body.clear()
+                await stream.write(piece)
+                self._consumed(result.stream, len(piece))
+            elif result.whole:
+                return streamed(result)
 
     def _answered(self, call: Call) -> bool:
         result = self._result
         return (
             result is not None
-            and result.whole
+            and (result.whole or result.taken)
             and result.text("kind") in ("response", "error")
             and result.text("request_id") == call.request_id
         )
@@ -196,6 +254,7 @@ class Guest:
             "Lambda-Runtime-Invoked-Function-Arn": call.arn,
             "Lambda-Runtime-Trace-Id": call.trace_id,
             "Lambda-Runtime-Client-Context": call.client_context,
+            "Lambda-Runtime-Cognito-Identity": call.cognito_identity,
         }
         fields = {name: value for name, value in headers.items() if value}
         stream = self._channel.open()
@@ -235,7 +294,7 @@ class Guest:
 
         await self._until(lambda: done() or failed())
         if failed() and self._result:
-            raise _init_failed(self._result)
+            raise init_failed(self._result)
 
     async def _until(self, done: Callable[[], bool]) -> None:
         async with self._changed:
@@ -245,11 +304,14 @@ class Guest:
 
     def _crashed(self) -> Crashed:
         exit_ = self._exit or {}
-        status, signal = exit_.get("status"), exit_.get("signal")
+        status, killed = exit_.get("status"), exit_.get("signal")
+        if self._exit is None and self._starved():
+            killed = int(signal.SIGKILL)
         return Crashed(
             self._vm,
             exit_status=status if isinstance(status, int) else None,
-            signal=signal if isinstance(signal, int) else None,
+            signal=killed if isinstance(killed, int) else None,
+            error_type=str(exit_.get("error_type") or "Runtime.ExitError"),
         )
 
     async def _send(self, frame: Frame) -> None:
@@ -284,17 +346,15 @@ class Guest:
 
     def _receive(self, frame: Frame) -> None:
         match frame.kind:
-            case Kind.HELLO | Kind.PARKED | Kind.READY:
-                self._seen.add(frame.kind)
-            case Kind.EXIT:
-                self._exit = frame.fields()
+            case Kind.HELLO | Kind.PARKED | Kind.READY | Kind.RESTED | Kind.EXIT:
+                self._receive_phase(frame)
             case Kind.LOG:
                 self._logs(frame.payload.decode("utf-8", "replace"))
                 self._consumed(LOG_STREAM, len(frame.payload) + 1)
             case Kind.RESULT:
                 if self._result and not self._result.whole:
                     raise ChannelError("a result within a result", "one at a time")
-                self._result = _Result(frame.stream, frame.fields())
+                self._result = self._begun(frame)
             case Kind.CONNECT:
                 self._receive_connect(frame.stream)
             case _ if self._result and frame.stream == self._result.stream:
@@ -309,15 +369,48 @@ class Guest:
     def _consumed(self, stream: int, amount: int) -> None:
         self._writer.write(self._channel.consumed(stream, amount))
 
-    def _receive_result(self, result: _Result, frame: Frame) -> None:
-        if frame.kind is Kind.END:
-            result.whole = True
-            self._channel.close(frame.stream)
-        elif frame.kind is Kind.DATA:
-            result.body += frame.payload
-            if len(result.body) > MAX_PAYLOAD:
-                raise ChannelError(f"a result over {MAX_PAYLOAD} bytes", "less")
-            self._consumed(frame.stream, len(frame.payload))
+    def _receive_phase(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.EXIT:
+                self._exit = frame.fields()
+            case Kind.RESTED:
+                self._resting = True
+            case Kind.READY if frame.payload:
+                number = frame.fields().get("extensions")
+                self._extensions = number if isinstance(number, int) else 0
+            case _:
+                pass
+        self._seen.add(frame.kind)
+
+    def _begun(self, frame: Frame) -> Result:
+        header = frame.fields()
+        streaming = header.get("streaming") is True and header.get("kind") == "response"
+        return Result(frame.stream, header, streaming, taken=streaming and self._taker)
+
+    def _receive_result(self, result: Result, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.END | Kind.RESET:
+                if frame.payload:
+                    result.trailer = frame.fields()
+                result.whole = True
+                self._channel.close(frame.stream)
+            case Kind.DATA:
+                self._receive_piece(result, frame.payload)
+            case _:
+                pass
+
+    def _receive_piece(self, result: Result, piece: bytes) -> None:
+        result.size += len(piece)
+        if result.taken:
+            result.body += piece
+            return
+        if result.size <= MAX_PAYLOAD:
+            result.body += piece
+        elif not result.streaming:
+            raise ChannelError(f"a result over {MAX_PAYLOAD} bytes", "less")
+        else:
+            result.body.clear()
+        self._consumed(result.stream, len(piece))
 
     def _receive_connect(self, stream: int) -> None:
         """Begin a connection, unless too many are left of streams that the guest reset."""
@@ -399,13 +492,3 @@ class Guest:
         while data := await reader.read(_READ):
             await self._send_data(stream, data)
         await self._send(Frame(Kind.END, stream))
-
-
-def _init_failed(result: _Result) -> InitFailed:
-    payload = bytes(result.body)
-    try:
-        fields = Frame(Kind.RESULT, payload=payload).fields()
-    except ChannelError:
-        fields = {}
-    error_type = str(result.text("error_type") or fields.get("errorType") or "Runtime.Unknown")
-    return InitFailed(error_type, str(fields.get("errorMessage") or ""), payload)

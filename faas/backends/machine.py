@@ -1,9 +1,11 @@
 """One VM as its users see it: a guest, its place in the table of states, and its brake."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from faas.backends.guest import Guest
-from faas.vm import Answer, Call, Move, Stream, VmState, step
+from faas.vm import Answer, Call, Crashed, Move, Stream, VmState, step
 
 
 class Brake(Protocol):
@@ -59,8 +61,9 @@ class Machine:
         return answer
 
     async def freeze(self) -> None:
-        """See `faas.vm.Vm`."""
+        """See `faas.vm.Vm`; first the extensions come to rest."""
         self.move(Move.PAUSE)
+        await self.guest.rest()
         await self._brake.stop()
 
     async def thaw(self) -> None:
@@ -71,3 +74,20 @@ class Machine:
     async def gone(self) -> None:
         """See `faas.vm.Vm`."""
         await self.guest.gone()
+
+    @asynccontextmanager
+    async def lasting(self) -> AsyncIterator["Machine"]:
+        """Yield the machine; at the end let its extensions know why it ends."""
+        try:
+            yield self
+        finally:
+            with suppress(Crashed):
+                await self._say_farewell()
+
+    async def _say_farewell(self) -> None:
+        if self._state is VmState.SAVED:
+            return
+        if self._state is VmState.PAUSED and self.guest.extensions:
+            await self._brake.go()
+        reason = "timeout" if self._state is VmState.BUSY else "spindown"
+        await self.guest.farewell("failure" if self.guest.over else reason)

@@ -4,22 +4,27 @@ import asyncio
 import itertools
 import logging
 import os
+import platform
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
+from faas.backends import seccomp
+from faas.backends.cgroup import Group, Hierarchy, group, hierarchy, share
 from faas.backends.child import Child, child, descendants
-from faas.backends.environment import environment
 from faas.backends.guest import Guest
 from faas.backends.machine import Machine
+from faas.backends.order import PROCESSES, kind, order
 from faas.backends.sandbox import View, bubblewrap, unshared
 from faas.backends.tasks import tasks
 from faas.image.built import find
+from faas.image.layers import merged
 from faas.image.layout import laid_out
+from faas.image.runtimes import runtime_root
 from faas.vm import BootFailed, Crashed, InitTimeout, Launch, Logs, NotAtRestorePoint, Vm, VmImage
 
 logger = logging.getLogger(__name__)
@@ -30,8 +35,9 @@ _HELLO = 10.0
 _STOPPING = 5.0
 """Seconds for a sandbox to stand still."""
 _LOOK_AGAIN = 0.001
-_PROCESSES = 1024
-"""Most processes and threads of one function, as Lambda allows."""
+_OVERHEAD_MIB = 32
+"""What the sandbox and the agent take beside the function."""
+_OVERHEAD_PROCESSES = 64
 _UIDS = range(1_900_000_000, 2_000_000_000)
 """Host users that sandboxes become when root starts them; no distribution gives these out."""
 
@@ -43,25 +49,37 @@ class ProcessBackend:
         cache: Where the runtime's files are laid out, once.
         bubblewrap: Program that makes sandboxes; None: util-linux's ``unshare`` does.
         reason: Why it stands in for a better one; empty when it was asked for.
+        groups: Where control groups go; None: wherever they can be made.
     """
 
     name = "process"
-    snapshots = False
 
     def __init__(
-        self, cache: Path, *, reason: str = "", bubblewrap: str | None = _BUBBLEWRAP
+        self,
+        cache: Path,
+        *,
+        reason: str = "",
+        bubblewrap: str | None = _BUBBLEWRAP,
+        groups: Hierarchy | None = None,
     ) -> None:
         self._cache = cache
         self._bubblewrap = bubblewrap
         self._reason = reason
         self._numbers = itertools.count(1)
         self._uids = itertools.cycle(_UIDS[secrets.randbelow(len(_UIDS)) :])
+        self._groups: Hierarchy | None = groups or hierarchy()
 
     @property
     def isolation(self) -> str:
         """See `faas.vm.Backend`."""
         because = f" ({self._reason})" if self._reason else ""
-        return f"sandboxed process, no VM: shares the host's kernel{because}"
+        calls = "system calls filtered" if self._bubblewrap else "system calls not filtered"
+        limits = "control groups" if self._groups else "limits of each process only"
+        return f"sandboxed process, no VM: shares the host's kernel; {calls}, {limits}{because}"
+
+    def saves(self, launch: Launch) -> bool:
+        """See `faas.vm.Backend`."""
+        return False
 
     def kept(self, launch: Launch) -> VmImage | None:
         """See `faas.vm.Backend`."""
@@ -71,27 +89,37 @@ class ProcessBackend:
     async def boot(self, launch: Launch, logs: Logs) -> AsyncIterator[Vm]:
         """See `faas.vm.Backend`."""
         id_ = f"{launch.function}-p{next(self._numbers)}"
+        view = await asyncio.to_thread(self._view, launch)
         ours, theirs = socket.socketpair()
-        with ours, theirs:
-            argv = self._command(launch, theirs.fileno())
-            async with (
-                child(argv, fds=[theirs.fileno()], inner=True) as sandbox,
-                tasks() as running,
-            ):
-                theirs.close()
-                guest = Guest(
-                    id_,
-                    await asyncio.open_connection(sock=ours),
-                    egress=launch.egress,
-                    logs=logs,
-                    tasks=running,
-                )
-                try:
-                    await _said_hello(id_, guest, sandbox)
-                    await _launched(launch, guest)
-                    yield Machine(id_, guest, _Signals(sandbox.pid), fresh=False)
-                finally:
-                    guest.close()
+        rules = _rules() if self._bubblewrap else None
+        fds = [theirs.fileno()] if rules is None else [theirs.fileno(), rules]
+        try:
+            with ours, theirs:
+                async with (
+                    self._limited(launch) as limits,
+                    child(self._command(view, fds, limits), fds=fds, inner=True) as sandbox,
+                    tasks() as running,
+                ):
+                    theirs.close()
+                    guest = Guest(
+                        id_,
+                        await asyncio.open_connection(sock=ours),
+                        egress=launch.egress,
+                        logs=logs,
+                        tasks=running,
+                        starved=lambda: limits is not None and limits.oom_killed() > 0,
+                    )
+                    try:
+                        await _said_hello(id_, guest, sandbox)
+                        await _launched(launch, guest, limited=limits is not None)
+                        machine = Machine(id_, guest, _Signals(sandbox.pid), fresh=False)
+                        async with machine.lasting():
+                            yield machine
+                    finally:
+                        guest.close()
+        finally:
+            if rules is not None:
+                os.close(rules)
 
     async def snapshot(self, vm: Vm) -> VmImage:
         """Refuse: a process cannot be saved."""
@@ -103,19 +131,48 @@ class ProcessBackend:
         async with self.boot(image.launch, logs) as vm:
             yield vm
 
-    def _command(self, launch: Launch, fd: int) -> list[str]:
+    def _limited(self, launch: Launch) -> AbstractAsyncContextManager[Group | None]:
+        return group(
+            launch.function,
+            memory_mib=launch.memory_mib + _OVERHEAD_MIB,
+            pids=PROCESSES + _OVERHEAD_PROCESSES,
+            cpu=share(launch.memory_mib),
+            where=self._groups,
+        )
+
+    def _view(self, launch: Launch) -> View:
         files = laid_out(self._cache)
-        view = View(
+        container = launch.container
+        return View(
             python=Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}",
             prefix=Path(sys.base_prefix),
             agent=files / "agent",
             runtime=files / "runtime",
             code=launch.code,
+            hosts=files / "hosts",
+            tmp_mib=launch.tmp_mib,
+            layers=merged(launch.layers, self._cache) if container is None else None,
+            language=runtime_root(launch.runtime, self._cache) if kind(launch) == "node" else None,
+            image=container.root if container is not None else None,
         )
+
+    def _command(self, view: View, fds: Sequence[int], limits: Group | None) -> Sequence[str]:
+        channel, *rules = fds
         uid = next(self._uids) if os.geteuid() == 0 else None
         if self._bubblewrap:
-            return [self._bubblewrap, *bubblewrap(view, fd, uid)]
-        return unshared(view, fd, uid)
+            filtered = rules[0] if rules else None
+            argv = [self._bubblewrap, *bubblewrap(view, channel, uid, seccomp=filtered)]
+        else:
+            argv = unshared(view, channel, uid)
+        return limits.entering(argv) if limits is not None else argv
+
+
+def _rules() -> int:
+    """Return a new descriptor of a file with the filter of system calls."""
+    rules = os.memfd_create("rules", 0)
+    os.write(rules, seccomp.program(platform.machine()))
+    os.lseek(rules, 0, os.SEEK_SET)
+    return rules
 
 
 async def _said_hello(vm: str, guest: Guest, sandbox: Child) -> None:
@@ -131,18 +188,11 @@ async def _said_hello(vm: str, guest: Guest, sandbox: Child) -> None:
         raise BootFailed(vm, f"no sign of life in {_HELLO:g} s") from None
 
 
-async def _launched(launch: Launch, guest: Guest) -> None:
-    order = {
-        "handler": launch.handler,
-        "environment": environment(launch, snap_start=False),
-        "data_limit": launch.memory_mib << 20,
-        "processes": _PROCESSES,
-        "uid": None,
-        "code": None,
-    }
+async def _launched(launch: Launch, guest: Guest, *, limited: bool) -> None:
+    told = order(launch, devices=False, snap_start=False, uid=None, limited=limited)
     try:
         async with asyncio.timeout(launch.init_timeout):
-            await guest.launch(order)
+            await guest.launch(told)
     except TimeoutError:
         raise InitTimeout(launch.function, launch.init_timeout) from None
 

@@ -1,18 +1,23 @@
-"""The command line of a microVM. Pure: paths and numbers in, arguments out."""
+"""The command line of a microVM. Pure: descriptors and numbers in, arguments out."""
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from faas.backends.cgroup import vcpus
 
 OVERHEAD_MIB = 64
 """What the kernel and the agent take beside the function."""
 
-CODE_BYTES = 512 << 20
-"""What every code disk shows as its size: a snapshot holds the size, so all have the same."""
+TRANSLATED_MIB = 32
+"""Room for translated code under TCG; when it is full QEMU starts over."""
+
+DISKS = ("root", "guest", "code", "layers", "language")
+"""What the guest reads, ``/dev/vda`` and on."""
 
 _KERNEL = (
     "console=ttyS0 reboot=t panic=-1 quiet loglevel=0 8250.nr_uarts=1 nokaslr mitigations=off "
     "random.trust_cpu=on rdinit=/init"
 )
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,11 @@ class Accelerator:
         """Return the guest's CPU model."""
         return "host" if self.name == "kvm" else "qemu64"
 
+    def arguments(self) -> list[str]:
+        """Return what QEMU is told."""
+        room = "" if self.name == "kvm" else f",tb-size={TRANSLATED_MIB}"
+        return ["-accel", self.name + room, "-cpu", self.cpu()]
+
     def kernel_arguments(self) -> str:
         """Return what the kernel must be told.
 
@@ -44,75 +54,52 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True)
-class Disks:
-    """What the guest reads, in the order in which it sees them.
-
-    Attributes:
-        root: ``/dev/vda``.
-        guest: ``/dev/vdb``.
-        code: ``/dev/vdc``.
-    """
-
-    root: Path
-    guest: Path
-    code: Path
-
-    def arguments(self) -> list[str]:
-        """Return them as read-only devices."""
-        return [
-            argument
-            for name, path in (("root", self.root), ("guest", self.guest), ("code", self.code))
-            for argument in (
-                *(
-                    "-drive",
-                    f"if=none,id={name},format=raw,readonly=on,file.locking=off,"
-                    f"file={_quoted(path)}",
-                ),
-                *("-device", f"virtio-blk-device,drive={name}"),
-            )
-        ]
-
-
-@dataclass(frozen=True, slots=True)
 class Hardware:
     """One microVM.
 
     Attributes:
         program: QEMU.
         accelerator: How it runs.
-        kernel: Uncompressed ELF kernel.
-        boot: Archive that the kernel starts from.
-        disks: What it reads.
-        memory_mib: All of the guest's memory.
-        memory: File that holds it.
-        shared: Whether what the guest writes reaches the file.
+        memory_mib: What its function may use.
+        shared: Whether what the guest writes reaches the file that holds its memory.
+        restored: Whether it waits for a saved state instead of booting.
     """
 
     program: str
     accelerator: Accelerator
-    kernel: Path
-    boot: Path
-    disks: Disks
     memory_mib: int
-    memory: Path
     shared: bool
+    restored: bool
 
-    def command(self, channel: int, monitor: int, *, restored: bool) -> list[str]:
+    @property
+    def guest_mib(self) -> int:
+        """All of the guest's memory."""
+        return self.memory_mib + OVERHEAD_MIB
+
+    def files(self) -> tuple[str, ...]:
+        """Return the names of the files that QEMU is given, open."""
+        boot = () if self.restored else ("kernel", "boot")
+        return ("memory", *DISKS, *boot)
+
+    def command(self, files: tuple[int, ...], channel: int, monitor: int) -> list[str]:
         """Return QEMU's command line.
 
         Args:
+            files: Descriptors of what `files` names: QEMU's user may reach none by its path.
             channel: Descriptor of a socket to the agent's port.
             monitor: Descriptor of a socket for QMP.
-            restored: Whether to wait for a snapshot instead of booting.
         """
+        at = dict(zip(self.files(), files, strict=True))
         share = "on" if self.shared else "off"
-        memory = f"size={self.memory_mib}M,mem-path={_quoted(self.memory)},share={share}"
+        memory = f"size={self.guest_mib}M,mem-path=/proc/self/fd/{at['memory']},share={share}"
         return [
             self.program,
             *("-M", "microvm,rtc=on,pit=on,pic=on,acpi=on,memory-backend=memory"),
-            *("-accel", self.accelerator.name, "-cpu", self.accelerator.cpu()),
+            *self.accelerator.arguments(),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-m", str(self.memory_mib), "-object", f"memory-backend-file,id=memory,{memory}"),
+            *("-sandbox", _SANDBOX),
+            *("-m", str(self.guest_mib), "-smp", str(vcpus(self.memory_mib))),
+            *("-object", f"memory-backend-file,id=memory,{memory}"),
             *(
                 "-chardev",
                 f"socket,id=monitor,fd={monitor}",
@@ -120,16 +107,31 @@ class Hardware:
                 "chardev=monitor,mode=control",
             ),
             *("-chardev", "ringbuf,id=console,size=65536", "-serial", "chardev:console"),
-            *("-kernel", str(self.kernel), "-initrd", str(self.boot)),
-            *("-append", self.accelerator.kernel_arguments()),
-            *self.disks.arguments(),
+            *self._start(at),
+            *(argument for name in DISKS for argument in _disk(name, at[name])),
             *("-device", "virtio-serial-device,max_ports=2"),
             *("-chardev", f"socket,id=channel,fd={channel}"),
             *("-device", "virtserialport,chardev=channel,name=wherry.0"),
-            *(("-incoming", "defer") if restored else ()),
+        ]
+
+    def _start(self, at: dict[str, int]) -> list[str]:
+        """Return what it starts from; a kernel that runs already is in the memory."""
+        if self.restored:
+            return ["-incoming", "defer"]
+        return [
+            *("-kernel", f"/proc/self/fd/{at['kernel']}"),
+            *("-initrd", f"/proc/self/fd/{at['boot']}"),
+            *("-append", self.accelerator.kernel_arguments()),
         ]
 
 
-def _quoted(path: Path) -> str:
-    """Return a path as the value of an option: a comma would end it."""
-    return str(path).replace(",", ",,")
+def _disk(name: str, file: int) -> list[str]:
+    """Return a read-only device."""
+    return [
+        *("-add-fd", f"fd={file},set={file}"),
+        *(
+            "-drive",
+            f"if=none,id={name},format=raw,readonly=on,file.locking=off,file=/dev/fdset/{file}",
+        ),
+        *("-device", f"virtio-blk-device,drive={name}"),
+    ]

@@ -5,6 +5,7 @@ Source: https://www.qemu.org/docs/master/interop/qmp-spec.html
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Mapping
 
 from faas.vm import BootFailed
@@ -19,11 +20,18 @@ class Monitor:
     Args:
         vm: The VM's id, for errors.
         streams: What QEMU says, up to `MAX_MESSAGE` at once, and where commands go.
+        sock: The unix socket below, for descriptors.
     """
 
-    def __init__(self, vm: str, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    def __init__(
+        self,
+        vm: str,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        sock: socket.socket,
+    ) -> None:
         self._vm = vm
         self._reader, self._writer = streams
+        self._sock = sock
         self._turn = asyncio.Lock()
         self._events: list[Mapping[str, object]] = []
 
@@ -39,15 +47,28 @@ class Monitor:
             BootFailed: QEMU refused, or is gone.
         """
         async with self._turn:
-            said = json.dumps({"execute": command, "arguments": arguments})
-            self._writer.write(said.encode() + b"\n")
-            while True:
-                message = await self._message()
-                if "return" in message:
-                    return message["return"]
-                if "error" in message:
-                    raise BootFailed(self._vm, f"{command}: {message['error']}", "QEMU to do it")
-                self._events = [*self._events, message][-16:]
+            self._writer.write(_said(command, arguments))
+            return await self._answer(command)
+
+    async def give(self, name: str, file: int) -> None:
+        """Hand QEMU a copy of a descriptor, which it knows by ``name`` from now on.
+
+        Raises:
+            BootFailed: QEMU refused, or is gone.
+        """
+        async with self._turn:
+            await self._writer.drain()
+            socket.send_fds(self._sock, [_said("getfd", {"fdname": name})], [file])
+            await self._answer("getfd")
+
+    async def _answer(self, command: str) -> object:
+        while True:
+            message = await self._message()
+            if "return" in message:
+                return message["return"]
+            if "error" in message:
+                raise BootFailed(self._vm, f"{command}: {message['error']}", "QEMU to do it")
+            self._events = [*self._events, message][-16:]
 
     async def migrated(self) -> None:
         """Wait until a migration is over.
@@ -83,6 +104,10 @@ class Monitor:
     def close(self) -> None:
         """Hang up."""
         self._writer.close()
+
+
+def _said(command: str, arguments: Mapping[str, object]) -> bytes:
+    return json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
 
 
 def _status(event: Mapping[str, object]) -> object:

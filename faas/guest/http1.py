@@ -4,7 +4,7 @@ Source: RFC 9112.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO
@@ -12,10 +12,70 @@ from typing import BinaryIO
 MAX_LINE = 2 << 20
 """A runtime may put up to 1 MiB of X-Ray cause into one header."""
 MAX_HEADERS = 100
+MAX_HEAD = 3 << 20
+"""Most bytes in all headers of a request."""
+_PIECE = 1 << 16
 
 
 class BadRequest(Exception):
     """What arrived is not HTTP/1.1, or over a limit; the connection must be closed."""
+
+
+class Body:
+    """A request's body as it arrives; it must be read to its end before the next request.
+
+    Attributes:
+        size: Bytes that have arrived.
+        trailers: What came after a chunked body, names in lower case; complete at its end.
+    """
+
+    def __init__(self, source: BinaryIO, headers: Mapping[str, str]) -> None:
+        self._source = source
+        self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        self._length = 0 if self._chunked else _number(headers.get("content-length", "0"), 10)
+        self._whole = False
+        self.size = 0
+        self.trailers: Mapping[str, str] = {}
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what is left of the body, piece by piece.
+
+        Raises:
+            BadRequest: It ended early.
+        """
+        if self._whole:
+            return
+        if self._chunked:
+            while size := _number(_line(self._source).partition(";")[0], 16):
+                yield from self._read(size)
+                _line(self._source)
+            self.trailers = _headers(self._source)
+        else:
+            yield from self._read(self._length)
+        self._whole = True
+
+    def collected(self, limit: int) -> bytes | None:
+        """Return all of the body; None when it is over ``limit``: it was read and dropped.
+
+        Raises:
+            BadRequest: It ended early.
+        """
+        parts = bytearray()
+        for piece in self.pieces():
+            if self.size <= limit:
+                parts += piece
+            else:
+                parts.clear()
+        return bytes(parts) if self.size <= limit else None
+
+    def _read(self, size: int) -> Iterator[bytes]:
+        while size:
+            piece = self._source.read1(min(size, _PIECE))  # type: ignore[attr-defined]
+            if not piece:
+                raise BadRequest("the body ended early")
+            size -= len(piece)
+            self.size += len(piece)
+            yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +86,17 @@ class Request:
         method: Upper case.
         path: As sent.
         headers: Names in lower case.
-        body: None when it was over the limit given to `read_request`; it was read and dropped.
-        size: Bytes of body that arrived.
+        body: What follows.
     """
 
     method: str
     path: str
     headers: Mapping[str, str]
-    body: bytes | None
-    size: int
+    body: Body
 
 
-def read_request(connection: socket.socket, source: BinaryIO, limit: int) -> Request | None:
-    """Read one request with at most ``limit`` bytes of body; None at the end of the stream.
+def read_request(connection: socket.socket, source: BinaryIO) -> Request | None:
+    """Read the head of one request; None at the end of the stream.
 
     Raises:
         BadRequest: It is not HTTP/1.1, or its head is over a limit.
@@ -51,17 +109,10 @@ def read_request(connection: socket.socket, source: BinaryIO, limit: int) -> Req
     if not version.startswith("HTTP/1."):
         raise BadRequest(start[:80])
     headers = _headers(source)
+    body = Body(source, headers)
     if headers.get("expect", "").lower() == "100-continue":
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    body = _Body(limit)
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        while size := _number(_line(source).partition(";")[0], 16):
-            body.read(source, size)
-            _line(source)
-        _headers(source)
-    else:
-        body.read(source, _number(headers.get("content-length", "0"), 10))
-    return Request(method, path, headers, body.whole(), body.size)
+    return Request(method, path, headers, body)
 
 
 def response(
@@ -75,30 +126,6 @@ def response(
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body
 
 
-class _Body:
-    """Collects up to ``limit`` bytes and counts the rest."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._parts = bytearray()
-        self.size = 0
-
-    def read(self, source: BinaryIO, size: int) -> None:
-        while size:
-            piece = source.read(min(size, 1 << 16))
-            if not piece:
-                raise BadRequest("the body ended early")
-            size -= len(piece)
-            self.size += len(piece)
-            if self.size <= self._limit:
-                self._parts += piece
-            else:
-                self._parts.clear()
-
-    def whole(self) -> bytes | None:
-        return bytes(self._parts) if self.size <= self._limit else None
-
-
 def _line(source: BinaryIO) -> str:
     line = source.readline(MAX_LINE)
     if line and not line.endswith(b"\n"):
@@ -108,13 +135,17 @@ def _line(source: BinaryIO) -> str:
 
 def _headers(source: BinaryIO) -> dict[str, str]:
     headers: dict[str, str] = {}
+    size = 0
     for _ in range(MAX_HEADERS):
         line = _line(source)
         if not line:
             return headers
+        size += len(line)
+        if size > MAX_HEAD:
+            break
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    raise BadRequest("too many headers")
+    raise BadRequest("too many headers, or too large ones")
 
 
 def _number(text: str, radix: int) -> int:

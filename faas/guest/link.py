@@ -7,11 +7,12 @@ the standard library is installed.
 
 import contextlib
 import json
-import os
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
+
+from faas.guest.wire import Replaced, Wire
 
 HEAD = struct.Struct("!BII")
 MAX_FRAME = 65536
@@ -42,19 +43,16 @@ class Kind(IntEnum):
     LOG = 15
     EXIT = 16
     HOLD = 17
+    RESTED = 18
+    SHUTDOWN = 19
 
 
 LOG_STREAM = 0
 VERSION = 1
-_NEITHER_END = 0.002
 
 
 class StreamReset(Exception):
     """The host no longer wants this stream."""
-
-
-class HostGone(Exception):
-    """The channel is closed; there is nobody left to work for."""
 
 
 class Link:
@@ -64,14 +62,11 @@ class Link:
     credit, so a slow host slows that stream and no other.
 
     Args:
-        fd: Blocking descriptor: a socket, or a virtio port (where a read of nothing means that
-            the host is not connected at this moment).
-        reconnects: Whether an end of file passes, as on a virtio port.
+        wire: What carries them.
     """
 
-    def __init__(self, fd: int, *, reconnects: bool) -> None:
-        self._fd = fd
-        self._reconnects = reconnects
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self._writing = threading.Lock()
         self._held = False
         self._credit = {LOG_STREAM: WINDOW}
@@ -121,7 +116,7 @@ class Link:
         if not self._held:
             self._writing.acquire()
             self._held = True
-        self._write(_frame(Kind.HELLO, 0, json.dumps({"version": VERSION}).encode()))
+        self._wire.write(_frame(Kind.HELLO, 0, json.dumps({"version": VERSION}).encode()))
 
     def restart(self) -> None:
         """Start anew with another host: no streams, and the log's credit whole."""
@@ -136,12 +131,7 @@ class Link:
     def send(self, kind: Kind, stream: int = 0, payload: bytes = b"") -> None:
         """Write one frame."""
         with self._writing:
-            self._write(_frame(kind, stream, payload))
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+            self._wire.write(_frame(kind, stream, payload))
 
     def send_json(self, kind: Kind, stream: int = 0, /, **fields: object) -> None:
         """Write one frame whose payload is a JSON object."""
@@ -161,8 +151,26 @@ class Link:
 
     def send_log(self, line: bytes) -> None:
         """Write one line of log once the host has room for the whole of it."""
-        self._spend(LOG_STREAM, len(line) + 1, len(line) + 1)
-        self.send(Kind.LOG, LOG_STREAM, line)
+        self.send_logs([line])
+
+    def send_logs(self, lines: Sequence[bytes]) -> None:
+        """Write lines of log, as many at a time as the host has room for."""
+        at = 0
+        while at < len(lines):
+            room = self._spend(LOG_STREAM, len(lines[at]) + 1, WINDOW)
+            frames = bytearray()
+            while at < len(lines) and (cost := len(lines[at]) + 1) <= room:
+                room -= cost
+                frames += _frame(Kind.LOG, LOG_STREAM, lines[at])
+                at += 1
+            self._refund(LOG_STREAM, room)
+            with self._writing:
+                self._wire.write(bytes(frames))
+
+    def _refund(self, stream: int, amount: int) -> None:
+        with self._credited:
+            if stream in self._credit:
+                self._credit[stream] += amount
 
     def _spend(self, stream: int, least: int, most: int) -> int:
         with self._credited:
@@ -180,12 +188,23 @@ class Link:
         if 0 < len(body) <= SMALL:
             frames = _frame(Kind.RESULT, stream, said) + _frame(Kind.DATA, stream, body)
             with self._writing:
-                self._write(frames + _frame(Kind.END, stream, b""))
+                self._wire.write(frames + _frame(Kind.END, stream, b""))
         else:
             self.send(Kind.RESULT, stream, said)
             with contextlib.suppress(StreamReset):
                 self.send_data(stream, body)
                 self.send(Kind.END, stream)
+        self.close(stream)
+
+    def begin_result(self, header: Mapping[str, object]) -> int:
+        """Write the header of a result that comes piece by piece; return its stream."""
+        stream = self.open()
+        self.send_json(Kind.RESULT, stream, **header)
+        return stream
+
+    def end_result(self, stream: int, trailer: Mapping[str, object]) -> None:
+        """Write the end of a result, with what is known of it only now."""
+        self.send_json(Kind.END, stream, **trailer)
         self.close(stream)
 
     def frames(self) -> Iterator[tuple[Kind, int, bytes]]:
@@ -195,20 +214,17 @@ class Link:
             HostGone: At the end of the channel.
         """
         while True:
-            kind, stream, length = HEAD.unpack(self._read(HEAD.size))
-            yield Kind(kind), stream, self._read(length)
+            try:
+                kind, stream, length = HEAD.unpack(self._read(HEAD.size))
+                payload = self._read(length)
+            except Replaced:
+                self._buffer.clear()
+            else:
+                yield Kind(kind), stream, payload
 
     def _read(self, size: int) -> bytes:
         while len(self._buffer) < size:
-            try:
-                piece = os.read(self._fd, MAX_FRAME)
-            except ConnectionError:
-                raise HostGone from None
-            if not piece:
-                if not self._reconnects:
-                    raise HostGone
-                threading.Event().wait(_NEITHER_END)
-            self._buffer += piece
+            self._buffer += self._wire.read()
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data

@@ -1,24 +1,33 @@
-"""The runtime's stdout and stderr: one pipe, cut into lines, sent in order."""
+"""What programs write to stdout and stderr: one pipe, cut into lines, sent in order."""
 
 import contextlib
 import os
 import select
 import threading
+from collections.abc import Callable
 
 from faas.guest.link import Link
 
 MAX_LINE = 8192
 _READ = 65536
 
+Tap = Callable[[bytes], None]
+"""Takes each line as well; must not block."""
+
 
 class Output:
-    """Reads the pipe that the runtime writes to and sends each line to the host.
+    """Reads the pipe that programs write to and sends each line to the host.
 
-    When the host takes no more, the pipe fills and the runtime's own writes block.
+    When the host takes no more, the pipe fills and the programs' own writes block.
+
+    Args:
+        link: Where lines go.
+        tap: Hears each line, too.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, tap: Tap = lambda _: None) -> None:
         self._link = link
+        self._tap = tap
         self._source, self.sink = os.pipe()
         os.set_blocking(self._source, False)
         self._rest = b""
@@ -39,7 +48,7 @@ class Output:
         with self._reading:
             self._pass_on()
             if self._rest:
-                self._send(self._rest)
+                self._send([self._rest])
                 self._rest = b""
 
     def _pass_on(self) -> None:
@@ -47,12 +56,18 @@ class Output:
             while True:
                 piece = os.read(self._source, _READ)
                 *lines, self._rest = (self._rest + piece).split(b"\n")
-                for line in lines:
-                    self._send(line)
-                while len(self._rest) >= MAX_LINE:
-                    self._send(self._rest[:MAX_LINE])
-                    self._rest = self._rest[MAX_LINE:]
+                whole = len(self._rest) // MAX_LINE * MAX_LINE
+                if whole:
+                    lines.append(self._rest[:whole])
+                    self._rest = self._rest[whole:]
+                self._send(lines)
 
-    def _send(self, line: bytes) -> None:
-        for start in range(0, len(line) or 1, MAX_LINE):
-            self._link.send_log(line[start : start + MAX_LINE])
+    def _send(self, lines: list[bytes]) -> None:
+        pieces = [
+            line[start : start + MAX_LINE]
+            for line in lines
+            for start in range(0, len(line) or 1, MAX_LINE)
+        ]
+        self._link.send_logs(pieces)
+        for piece in pieces:
+            self._tap(piece)

@@ -1,53 +1,29 @@
-"""Lambda's Runtime API on loopback, for an unmodified runtime.
+"""Lambda's Runtime API, for an unmodified runtime.
 
-Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html and, for restore,
-https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html.
+Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html,
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
+and, for restore, https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks.html.
 """
 
+import base64
+import binascii
 import json
-import os
-import select
 import socket
 import threading
-from collections.abc import Mapping
-from http import HTTPStatus
 
-from faas.guest.http1 import BadRequest, Request, read_request, response
-from faas.guest.link import Kind, Link
+from faas.guest.http1 import BadRequest, Request, response
+from faas.guest.link import Link, StreamReset
 from faas.guest.output import Output
+from faas.guest.phases import Phases
+from faas.guest.server import accepted, refusal
+from faas.guest.slot import Slot
 
-ADDRESS = ("127.0.0.1", 9001)
 MAX_PAYLOAD = 6 * (1 << 20) + 100
-_ROOT = "/2018-06-01/runtime/"
-_JSON = {"Content-Type": "application/json"}
-
-
-class Slot:
-    """Holds at most one thing until a waiter whose client is still there takes it."""
-
-    def __init__(self) -> None:
-        self._wake = os.eventfd(0)
-        self._lock = threading.Lock()
-        self._thing: tuple[Mapping[str, str], bytes] | None = None
-
-    def put(self, header: Mapping[str, str], body: bytes) -> None:
-        """Offer a thing to whoever waits, now or later."""
-        with self._lock:
-            if self._thing is None:
-                os.eventfd_write(self._wake, 1)
-            self._thing = (header, body)
-
-    def take(self, client: socket.socket) -> tuple[Mapping[str, str], bytes] | None:
-        """Wait for a thing; return None, and take nothing, once ``client`` has hung up."""
-        while True:
-            readable, _, _ = select.select([self._wake, client.fileno()], [], [])
-            if client.fileno() in readable:
-                return None
-            with self._lock:
-                if self._thing is not None:
-                    os.eventfd_read(self._wake)
-                    thing, self._thing = self._thing, None
-                    return thing
+ROOT = "/2018-06-01/runtime/"
+_MAX_TRAILER = 32768
+_MODE = "lambda-runtime-function-response-mode"
+_ERROR_TYPE = "lambda-runtime-function-error-type"
+_ERROR_BODY = "lambda-runtime-function-error-body"
 
 
 class RuntimeApi:
@@ -56,60 +32,56 @@ class RuntimeApi:
     Args:
         link: Where results go.
         output: Flushed before each result.
+        phases: Told what the runtime does.
     """
 
-    def __init__(self, link: Link, output: Output) -> None:
+    def __init__(self, link: Link, output: Output, phases: Phases) -> None:
         self._link = link
         self._output = output
+        self._phases = phases
+        self._lock = threading.Lock()
         self._running: str | None = None
-        self._ready = False
+        self._failed = False
         self.events = Slot()
         self.proceed = Slot()
-        self._listener = socket.create_server(ADDRESS)
 
-    def run(self) -> None:
-        """Accept connections, each in a thread of its own."""
-        while True:
-            connection, _ = self._listener.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as source:
-            try:
-                while request := read_request(connection, source, MAX_PAYLOAD):
-                    answer = self._answer(request, connection)
-                    if answer is None:
-                        return
-                    connection.sendall(answer)
-            except BadRequest as error:
-                connection.sendall(_refusal(400, "InvalidRequest", str(error), close=True))
-            except ConnectionError:
-                return
-
-    def _answer(self, request: Request, connection: socket.socket) -> bytes | None:
-        path = request.path.removeprefix(_ROOT).split("/")
+    def answer(self, request: Request, connection: socket.socket) -> bytes | None:
+        """Answer one request; None when the client has hung up."""
+        path = request.path.removeprefix(ROOT).split("/")
         match request.method, path:
             case "GET", ["invocation", "next"]:
                 return self._next(connection)
             case "POST", ["invocation", request_id, "response" | "error" as kind]:
                 return self._result(request_id, kind, request)
             case "POST", ["init" | "restore" as phase, "error"]:
-                self._send(f"{phase}-error", "", request)
-                return _accepted()
+                return self._failed_early(phase, request)
             case "GET", ["restore", "next"]:
-                self._output.flush()
-                self._link.send(Kind.PARKED)
-                return response(200, b"") if self.proceed.take(connection) else None
+                return self._park(connection)
             case _:
-                return _refusal(404, "NotFound", f"no such operation: {request.method} {path[:3]}")
+                return refusal(404, "NotFound", f"no such operation: {request.method} {path[:3]}")
+
+    def _failed_early(self, phase: str, request: Request) -> bytes:
+        """Take note that init or restore has failed, once, and only while it is under way."""
+        with self._lock:
+            if self._phases.ready or self._failed:
+                said = f"State transition is not allowed: {phase} error"
+                return refusal(403, "InvalidStateTransition", said)
+            self._failed = True
+        self._send(f"{phase}-error", "", request, request.body.collected(MAX_PAYLOAD))
+        return accepted()
+
+    def _park(self, connection: socket.socket) -> bytes | None:
+        self._output.flush()
+        self._phases.park()
+        if not self.proceed.take(connection):
+            return None
+        self._phases.unpark()
+        return response(200, b"")
 
     def _next(self, connection: socket.socket) -> bytes | None:
         self._running = None
-        if not self._ready:
-            self._ready = True
-            self._output.flush()
-            self._link.send(Kind.READY)
+        self._output.flush()
+        self._phases.runtime_waits()
         event = self.events.take(connection)
         if event is None:
             return None
@@ -118,47 +90,87 @@ class RuntimeApi:
         return response(200, body, headers)
 
     def _result(self, request_id: str, kind: str, request: Request) -> bytes:
-        if request_id != self._running:
-            return _refusal(400, "InvalidRequestID", "Invalid request ID")
-        self._running = None
-        if request.body is None:
-            said = (
-                f"Response payload size ({request.size} bytes) exceeded maximum allowed payload "
-                f"size ({MAX_PAYLOAD} bytes)."
-            )
-            self._output.flush()
-            self._link.send_result(
-                {
-                    "kind": "error",
-                    "request_id": request_id,
-                    "content_type": "application/json",
-                    "error_type": "Function.ResponseSizeTooLarge",
-                },
-                json.dumps(
-                    {"errorType": "Function.ResponseSizeTooLarge", "errorMessage": said}
-                ).encode(),
-            )
-            return _refusal(413, "RequestEntityTooLarge", said)
-        self._send(kind, request_id, request)
-        return _accepted()
+        with self._lock:
+            if request_id != self._running:
+                return refusal(400, "InvalidRequestID", "Invalid request ID")
+            self._running = None
+        if kind == "response" and request.headers.get(_MODE, "").lower() == "streaming":
+            return self._stream(request_id, request)
+        body = request.body.collected(MAX_PAYLOAD)
+        if body is None:
+            return self._too_large(request_id, request.body.size)
+        self._send(kind, request_id, request, body)
+        self._phases.answered("success" if kind == "response" else "error", len(body))
+        return accepted()
 
-    def _send(self, kind: str, request_id: str, request: Request) -> None:
+    def _too_large(self, request_id: str, size: int) -> bytes:
+        said = (
+            f"Response payload size ({size} bytes) exceeded maximum allowed payload "
+            f"size ({MAX_PAYLOAD} bytes)."
+        )
+        document = {"errorType": "Function.ResponseSizeTooLarge", "errorMessage": said}
+        self._output.flush()
+        self._link.send_result(
+            {
+                "kind": "error",
+                "request_id": request_id,
+                "content_type": "application/json",
+                "error_type": "Function.ResponseSizeTooLarge",
+                "used_kib": self._phases.used(),
+            },
+            json.dumps(document).encode(),
+        )
+        self._phases.answered("error", 0)
+        return refusal(413, "RequestEntityTooLarge", said)
+
+    def _stream(self, request_id: str, request: Request) -> bytes:
+        """Pass a response on as it comes; the host's credit slows the runtime down."""
+        stream = self._link.begin_result(
+            {
+                "kind": "response",
+                "streaming": True,
+                "request_id": request_id,
+                "content_type": request.headers.get("content-type", "application/octet-stream"),
+            }
+        )
+        error: dict[str, object] = {}
+        try:
+            for piece in request.body.pieces():
+                self._link.send_data(stream, piece)
+            error = _trailed(request)
+        except (BadRequest, OSError):
+            error = {"error_type": "Runtime.TruncatedResponse", "error_body": ""}
+            raise
+        except StreamReset:
+            return accepted()
+        finally:
+            self._output.flush()
+            self._link.end_result(stream, {**error, "used_kib": self._phases.used()})
+            self._phases.answered("error" if error else "success", request.body.size)
+        return accepted()
+
+    def _send(self, kind: str, request_id: str, request: Request, body: bytes | None) -> None:
         self._output.flush()
         self._link.send_result(
             {
                 "kind": kind,
                 "request_id": request_id,
                 "content_type": request.headers.get("content-type", "application/json"),
-                "error_type": request.headers.get("lambda-runtime-function-error-type", ""),
+                "error_type": request.headers.get(_ERROR_TYPE, ""),
+                "used_kib": self._phases.used(),
             },
-            request.body or b"",
+            body or b"",
         )
 
 
-def _accepted() -> bytes:
-    return response(HTTPStatus.ACCEPTED, b'{"status":"OK"}', _JSON)
-
-
-def _refusal(status: int, kind: str, message: str, *, close: bool = False) -> bytes:
-    body = json.dumps({"errorMessage": message, "errorType": kind}).encode()
-    return response(status, body, _JSON, close=close)
+def _trailed(request: Request) -> dict[str, object]:
+    """Return the error that came after a streamed response; empty when none did."""
+    error_type = request.body.trailers.get(_ERROR_TYPE, "")
+    if not error_type:
+        return {}
+    coded = request.body.trailers.get(_ERROR_BODY, "")[:_MAX_TRAILER]
+    try:
+        body = base64.b64decode(coded).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        body = ""
+    return {"error_type": error_type[:200], "error_body": body}

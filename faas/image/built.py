@@ -13,7 +13,7 @@ from faas.image.layout import laid_out
 QEMU = "qemu-system-x86_64"
 OFFER = "offer.json"
 KEPT = 14 * 24 * 3600.0
-_KINDS = ("image-", "guest-", "base-")
+_KINDS = ("image-", "guest-", "base-", "opt-", "lang-", "disk-")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -69,8 +69,9 @@ def built(cache: Path) -> Image | None:
     if not (base / OFFER).exists() or not guest.exists():
         return None
     used(base)
-    key = hashlib.sha256((base / OFFER).read_bytes() + guest.name.encode()).hexdigest()[:16]
-    return Image(base / "vmlinux", base / "boot.cpio", base / "root.ext4", guest, key)
+    files = (base / "vmlinux", base / "boot.cpio", base / "root.ext4", guest)
+    made = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return Image(*files, hashlib.sha256(repr((base.name, made)).encode()).hexdigest()[:16])
 
 
 def base_folder(cache: Path) -> Path:

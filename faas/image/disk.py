@@ -25,10 +25,22 @@ async def ext4(source: Path, target: Path, *, capacity: int | None = None) -> No
     size = await asyncio.to_thread(_size, source)
     if capacity is not None and size > capacity:
         raise BootFailed(source.name, f"{size} bytes of code", f"at most {capacity}")
-    process = await asyncio.create_subprocess_exec(
+    await _run(
+        source.name,
         "mke2fs",
         *("-q", "-F", "-t", "ext4", "-b", str(_BLOCK), "-m", "0", "-O", "^has_journal"),
-        *("-E", "root_owner=0:0", "-d", source, target, str(size // _BLOCK)),
+        *("-E", "root_owner=0:0", "-d", str(source), str(target), str(size // _BLOCK)),
+    )
+    await _run(source.name, "debugfs", "-w", "-R", "rmdir lost+found", str(target))
+    if capacity is not None:
+        with target.open("r+b") as image:
+            image.truncate(capacity)
+
+
+async def _run(name: str, program: str, *arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -36,12 +48,7 @@ async def ext4(source: Path, target: Path, *, capacity: int | None = None) -> No
     )
     _, said = await process.communicate()
     if process.returncode:
-        raise BootFailed(
-            source.name, f"mke2fs said {said.decode(errors='replace')[-300:]!r}", "a disk"
-        )
-    if capacity is not None:
-        with target.open("r+b") as image:
-            image.truncate(capacity)
+        raise BootFailed(name, f"{program} said {said.decode(errors='replace')[-300:]!r}", "a disk")
 
 
 def _size(source: Path) -> int:

@@ -13,12 +13,16 @@ import faas.guest
 from wherry.errors import StartError
 
 RUNTIME = "awslambdaric"
+HOSTS = "127.0.0.1 localhost function sandbox sandbox.localdomain\n"
+"""A guest's ``/etc/hosts``; extensions know the place where they listen as ``sandbox``."""
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 _WAY_OUT = "install it with: pip install 'wherry[faas]'"
 
 
 def laid_out(cache: Path) -> Path:
-    """Return a directory with ``runtime`` (``/var/runtime``) and ``agent`` (``/opt/wherry``).
+    """Return a directory with ``runtime``, ``agent`` and ``hosts``.
+
+    They become ``/var/runtime``, ``/var/wherry`` and ``/etc/hosts``.
 
     It is made once for each content of its files; concurrent callers are safe.
 
@@ -36,6 +40,8 @@ def laid_out(cache: Path) -> Path:
         scratch.chmod(0o755)
         for name, source in files.items():
             _copy(source, scratch, name)
+        (scratch / "hosts").write_text(HOSTS)
+        (scratch / "hosts").chmod(0o644)
         _publish(scratch, made)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -74,7 +80,7 @@ def _name(requirement: str) -> str:
 
 
 def _digest(files: dict[str, Path]) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(HOSTS.encode())
     for name, source in sorted(files.items()):
         content = hashlib.sha256(source.read_bytes()).digest()
         digest.update(name.encode() + b"\0" + content)

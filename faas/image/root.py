@@ -3,12 +3,14 @@
 import compileall
 import py_compile
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from faas.image import cpio, elf
+from faas.image.layout import HOSTS
 from wherry.errors import StartError
 
 PYTHON = "3.11"
@@ -16,6 +18,11 @@ PACKAGES = (
     *("python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "media-types"),
     *("libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libexpat1", "libssl3", "libffi8"),
     *("libbz2-1.0", "liblzma5", "libsqlite3-0", "libuuid1", "libcrypt1", "ca-certificates"),
+    *("bash", "libtinfo6", "curl", "libcurl4", "libnghttp2-14", "libidn2-0", "librtmp1"),
+    *("libssh2-1", "libpsl5", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libcom-err2"),
+    *("libkrb5support0", "libldap-2.5-0", "libsasl2-2", "libzstd1", "libbrotli1"),
+    *("libunistring2", "libgnutls30", "libhogweed6", "libnettle8", "libgmp10", "libkeyutils1"),
+    *("libp11-kit0", "libtasn1-6"),
 )
 BUSYBOX = "busybox-static"
 MODULES = (
@@ -24,8 +31,16 @@ MODULES = (
     "drivers/virtio/virtio_mmio.ko",
     "drivers/block/virtio_blk.ko",
     "drivers/char/virtio_console.ko",
+    "net/vmw_vsock/vsock.ko",
+    "net/vmw_vsock/vmw_vsock_virtio_transport_common.ko",
+    "net/vmw_vsock/vmw_vsock_virtio_transport.ko",
 )
 """In the order in which they must be loaded."""
+
+PROGRAMS = {"bin/bash": "bin/bash", "usr/bin/curl": "usr/bin/curl"}
+"""Beside busybox, what custom runtimes may use: where a package has it, and where it goes."""
+VSOCK = "wherry.vsock="
+"""On the kernel's command line: the agent is to listen on this vsock port."""
 
 NATIVE = (
     *("ld-linux-x86-64.so.2", "libstdc++.so.6", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0"),
@@ -45,8 +60,10 @@ _FOLDERS = (
     "bin",
     "etc",
     "var/task",
-    "opt/wherry",
-    "opt/python",
+    "opt",
+    "var/wherry",
+    "var/lang/bin",
+    "container",
 )
 
 BOOT = """#!/bin/busybox sh
@@ -64,11 +81,15 @@ $b mount -t devtmpfs -o nosuid,noexec dev /dev
 $b mount -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp
 $b mount -t ext4 -o ro,nosuid,nodev /dev/vdb /mnt
 $b mount -o bind,ro /mnt/runtime /var/runtime
-$b mount -o bind,ro /mnt/agent /opt/wherry
+$b mount -o bind,ro /mnt/agent /var/wherry
 $b ifconfig lo 127.0.0.1 up
 $b hostname function
 echo -1000 >/proc/self/oom_score_adj
-/usr/bin/python{python} -I -S -B /opt/wherry --port >/dev/console 2>&1
+way=--port
+for word in $($b cat /proc/cmdline); do
+  case $word in {vsock}*) way="--vsock ${{word#{vsock}}}" ;; esac
+done
+/usr/bin/python{python} -I -S -B /var/wherry $way >/dev/console 2>&1
 $b reboot -f
 """
 
@@ -96,9 +117,14 @@ def root(unpacked: Path, target: Path) -> None:
         (target / name).mkdir(parents=True, exist_ok=True)
     (target / "var/runtime").mkdir()
     _copy(unpacked / "bin/busybox", target / "bin/busybox")
-    _write(target / "sbin/init", INIT.format(python=PYTHON))
+    for source, into in PROGRAMS.items():
+        _copy(unpacked / source, target / into)
+    _applets(target)
+    for name in ("python", "python3", f"python{PYTHON}"):
+        (target / "var/lang/bin" / name).symlink_to(f"/usr/bin/python{PYTHON}")
+    _write(target / "sbin/init", INIT.format(python=PYTHON, vsock=VSOCK))
     (target / "etc/passwd").write_text("root:x:0:0::/:\nsandbox:x:65534:65534::/tmp:\n")
-    (target / "etc/hosts").write_text("127.0.0.1 localhost function\n")
+    (target / "etc/hosts").write_text(HOSTS)
     _link(target, _available(unpacked))
     compileall.compile_dir(
         library,
@@ -165,6 +191,17 @@ def offer(root: Path, kernel: str) -> Offer:
     return Offer(kernel, elf.glibc(libraries["libc.so.6"].read_bytes()), sorted(libraries))
 
 
+def _applets(target: Path) -> None:
+    """Link the names of busybox's programs, in both folders where scripts look for them."""
+    busybox = target / "bin/busybox"
+    listed = subprocess.run([busybox, "--list"], capture_output=True, check=True, text=True)  # noqa: S603
+    for folder, there in (("bin", "busybox"), ("usr/bin", "../../bin/busybox")):
+        for name in listed.stdout.split():
+            path = target / folder / name
+            if not path.exists():
+                path.symlink_to(there)
+
+
 def _available(unpacked: Path) -> dict[str, Path]:
     return {
         path.name: path
@@ -179,7 +216,9 @@ def _link(target: Path, available: dict[str, Path]) -> None:
     into.mkdir(parents=True)
     (target / "lib").symlink_to("usr/lib")
     (target / "lib64").symlink_to(_INTO)
-    names = {*NATIVE, *_closure(target / f"usr/bin/python{PYTHON}", available)}
+    names = set(NATIVE)
+    for program in (f"usr/bin/python{PYTHON}", *PROGRAMS.values()):
+        names |= set(_closure(target / program, available))
     for extension in sorted(target.rglob("*.cpython-*.so")):
         wanted = set(_closure(extension, available))
         if wanted <= available.keys():

@@ -1,5 +1,6 @@
 """A function as Wherry keeps it: one immutable value for each version. Pure."""
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -93,6 +94,11 @@ class Function:
         kms_key: ARN of the key that its variables are sealed with; empty: the place's own.
         tracing: ``PassThrough`` or ``Active``.
         snap_start: ``None`` or ``PublishedVersions``.
+        published: Of `LATEST`: the highest number that a version of it was ever given.
+        origin: Of a published version: the revision of `LATEST` that it is a copy of.
+        sealed: Base64 of its variables when the vault cannot read them; empty: it can.
+        reason_code: Lambda's code that goes with ``reason``.
+        image_manifest: Digest of the image's manifest, ``sha256:HEX``; empty when it has none.
     """
 
     name: str
@@ -124,6 +130,18 @@ class Function:
     tracing: str = "PassThrough"
     snap_start: str = "None"
     logging: Logging = Logging()
+    published: int = 0
+    origin: str = ""
+    sealed: str = ""
+    reason_code: str = ""
+    image_manifest: str = ""
+
+    @property
+    def code_sha256(self) -> str:
+        """Its ``CodeSha256``: of a zip in base64, of an image in hex."""
+        if self.package_type == "Image":
+            return self.image_manifest.removeprefix("sha256:") or self.digest
+        return base64.b64encode(bytes.fromhex(self.digest)).decode()
 
     @property
     def qualified_arn(self) -> str:
@@ -133,10 +151,21 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A function as callers name it: bare, partial ARN or ARN, with or without a qualifier."""
+    """A function as callers name it: bare, partial ARN or ARN, with or without a qualifier.
+
+    Attributes:
+        name: The function's.
+        qualifier: `LATEST` when there was none.
+        qualified: Whether the caller said a qualifier, be it `LATEST`.
+        region: As the caller said it; empty: not.
+        account: As the caller said it; empty: not.
+    """
 
     name: str
     qualifier: str = LATEST
+    qualified: bool = field(default=False, compare=False)
+    region: str = field(default="", compare=False)
+    account: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str, qualifier: str | None = None) -> "Reference | None":
@@ -152,4 +181,10 @@ class Reference:
         inside = match["qualifier"]
         if inside and qualifier and inside != qualifier:
             return None
-        return cls(match["name"], inside or qualifier or LATEST)
+        return cls(
+            match["name"],
+            inside or qualifier or LATEST,
+            qualified=bool(inside or qualifier),
+            region=match["region"] or "",
+            account=match["account"] or "",
+        )

@@ -1,6 +1,7 @@
 """An event source mapping: what is read from a queue or a stream into a function. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 PREFIX = "function-mapping/"
 """Records ``function-mapping/UUID``."""
@@ -29,6 +30,7 @@ class EventSourceMapping:
         report_failures: Whether answers name the records that failed.
         max_concurrency: Most calls at once, for queues; 0: as the function allows.
         last_result: What the last call came to, as Lambda says it.
+        tags: Of the mapping.
     """
 
     uuid: str
@@ -49,3 +51,4 @@ class EventSourceMapping:
     report_failures: bool = False
     max_concurrency: int = 0
     last_result: str = "No records processed"
+    tags: Mapping[str, str] = field(default_factory=dict)

@@ -8,9 +8,9 @@ PREFIX = "function-url/"
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """What pages of other origins may do; Lambda's ``Cors``."""
+    """What pages of other origins may do; Lambda's ``Cors``; None: nothing was said."""
 
-    allow_credentials: bool = False
+    allow_credentials: bool | None = None
     allow_headers: tuple[str, ...] = ()
     allow_methods: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()

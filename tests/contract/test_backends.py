@@ -19,8 +19,8 @@ import pytest
 
 from faas.backends import chosen, qemu_vm
 from faas.backends.child import descendants
+from faas.backends.micro import MicroImage
 from faas.backends.process import ProcessBackend
-from faas.backends.qemu import QemuImage
 from faas.image.built import find
 from faas.setup import setup
 from faas.vm import (
@@ -167,7 +167,7 @@ class Ways:
 
     backend: Backend
     folder: Path
-    image: QemuImage | None
+    image: MicroImage | None
 
     @asynccontextmanager
     async def kitchen(self, logs=lambda _: None, *, egress: Path | None = None):
@@ -208,7 +208,7 @@ def image(kind, cache, tmp_path_factory):
         return
     folder = tmp_path_factory.mktemp("kitchen")
 
-    async def made() -> QemuImage:
+    async def made() -> MicroImage:
         async with chosen(kind, cache=cache, run=folder / "run") as backend:
             async with backend.boot(launch(folder, KITCHEN), lambda _: None) as vm:
                 image = await backend.snapshot(vm)
@@ -580,7 +580,7 @@ async def test_a_response_over_the_limit_is_an_error(ways):
 
 
 async def test_clones_share_their_past_and_no_random_number(ways):
-    if not ways.backend.snapshots:
+    if not ways.backend.saves(launch(ways.folder, KITCHEN)):
         pytest.skip("no snapshots to clone")
     async with AsyncExitStack() as stack:
         clones = [await stack.enter_async_context(ways.kitchen()) for _ in range(3)]
@@ -591,7 +591,7 @@ async def test_clones_share_their_past_and_no_random_number(ways):
 
 
 async def test_only_a_vm_fresh_from_init_can_be_saved_and_then_it_only_dies(ways):
-    if not ways.backend.snapshots:
+    if not ways.backend.saves(launch(ways.folder, KITCHEN)):
         pytest.skip("no snapshots")
     async with ways.kitchen() as vm:
         with pytest.raises(NotAtRestorePoint):
@@ -615,7 +615,7 @@ async def test_a_booted_vm_serves_calls_without_a_snapshot(ways):
 
 
 async def test_a_failing_after_restore_hook_is_an_init_error(ways):
-    if not ways.backend.snapshots:
+    if not ways.backend.saves(launch(ways.folder, KITCHEN)):
         pytest.skip("no snapshots")
     source = """
 from snapshot_restore_py import register_after_restore

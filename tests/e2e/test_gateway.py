@@ -85,6 +85,7 @@ class Upstream:
     def __init__(self):
         self.requests = []
         self.events = []
+        self.traces = []
         self.result = {"hello": "world"}
         self.lambda_status, self.lambda_headers = 200, {}
         self.release = asyncio.Event()
@@ -140,6 +141,9 @@ class Upstream:
 
     async def invoke(self, request):
         self.events.append((request.match_info["name"], await request.json()))
+        self.traces.append(
+            (request.headers.get("traceparent"), request.headers.get("X-Amzn-Trace-Id"))
+        )
         body = self.result if isinstance(self.result, bytes) else json.dumps(self.result).encode()
         return web.Response(status=self.lambda_status, headers=self.lambda_headers, body=body)
 
@@ -545,6 +549,15 @@ async def test_a_function_gets_the_event_that_api_gateway_would_send(tmp_path):
     assert context["http"]["sourceIp"] == "127.0.0.1"
     assert context["authorizer"]["lambda"] == {"consumer": "alice", "plan": "basic"}
     assert context["domainName"] == str(gateway.address)
+
+
+async def test_a_callers_trace_goes_on_to_the_function(tmp_path):
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with site(tmp_path) as gateway:
+        for headers in ({"traceparent": parent}, {}, {"X-Amzn-Trace-Id": "x" * 2000}):
+            async with await gateway.call("/call/a", headers=headers) as got:
+                assert got.status == 200
+        assert gateway.upstream.traces == [(parent, None), (None, None), (None, None)]
 
 
 async def test_a_body_that_is_no_text_travels_as_base64_both_ways(tmp_path):

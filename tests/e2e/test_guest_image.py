@@ -12,7 +12,7 @@ import pytest
 
 from faas.backends import chosen
 from faas.backends.accelerator import kvm_possible, tsc_khz
-from faas.backends.qemu_base import sparse_copy
+from faas.backends.sparse import sparse_copy
 from faas.image import cpio, elf
 from faas.image.built import KEPT, built, find, pruned
 from faas.image.disk import ext4
@@ -63,8 +63,8 @@ async def test_an_empty_cache_has_no_image_and_says_how_to_make_one(tmp_path):
 
 
 async def test_an_unknown_backend_is_refused(tmp_path):
-    with pytest.raises(StartError, match="expected auto, qemu, process"):
-        async with chosen("firecracker", cache=tmp_path, run=tmp_path):
+    with pytest.raises(StartError, match="backend 'docker': unknown, expected auto, qemu"):
+        async with chosen("docker", cache=tmp_path, run=tmp_path):
             pass
 
 
@@ -162,6 +162,15 @@ async def test_a_disk_holds_a_folder_and_shows_the_size_asked_for(tmp_path):
         env={"PATH": "/usr/sbin:/sbin:/usr/bin"},
     )
     assert done.stdout == b"x" * 100_000
+    listed = await asyncio.to_thread(
+        subprocess.run,
+        ["debugfs", "-R", "ls -p /", target],
+        capture_output=True,
+        check=True,
+        env={"PATH": "/usr/sbin:/sbin:/usr/bin"},
+    )
+    assert b"/deep/" in listed.stdout
+    assert b"lost+found" not in listed.stdout
 
 
 async def test_code_over_the_disks_size_is_refused(tmp_path):

@@ -29,16 +29,18 @@ class Image:
 
     def discard(self):
         self.owner.did.append("discard")
+        self.owner.images.remove(self)
 
 
 class Saving(ProcessBackend):
     """Real sandboxes behind the scheduling of a backend with snapshots: clones boot anew."""
 
-    snapshots = True
-
     def __init__(self, cache):
         super().__init__(cache)
-        self.did, self.torn, self.launches = [], 0, {}
+        self.did, self.torn, self.launches, self.images = [], 0, {}, []
+
+    def saves(self, launch):
+        return True
 
     @asynccontextmanager
     async def boot(self, launch, logs):
@@ -49,7 +51,11 @@ class Saving(ProcessBackend):
 
     async def snapshot(self, vm):
         self.did.append("snapshot")
-        return Image(self.launches[vm.id], self)
+        self.images.append(Image(self.launches[vm.id], self))
+        return self.images[-1]
+
+    def kept(self, launch):
+        return next((image for image in self.images if image.launch == launch), None)
 
     @asynccontextmanager
     async def restore(self, image, logs):
@@ -93,6 +99,12 @@ async def working(backend, **limits):
             await workers.stop()
 
 
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 numbers = iter(range(10_000))
 
 
@@ -107,13 +119,58 @@ async def test_one_boot_makes_the_snapshot_that_every_instance_is_restored_from(
     what = launch(tmp_path, SLOW)
     async with working(backend, freeze_after=0) as workers:
         async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(call(workers, what, 0.5)) for _ in range(3)]
-        assert [done.result()[:2] for done in calls] == [(0.5, None)] * 3
+            calls = [group.create_task(call(workers, what, 3)) for _ in range(3)]
+        assert [done.result()[:2] for done in calls] == [(3, None)] * 3
         assert sorted(done.result()[2] for done in calls) == ["cold", "restored", "restored"]
         assert backend.did[:2] == ["boot", "snapshot"]
         assert backend.did.count("boot") == 1
         assert backend.did.count("restore") == 3
-    assert backend.did[-1] == "discard"
+    assert "discard" not in backend.did
+
+
+async def test_an_image_of_an_earlier_process_is_adopted_and_goes_with_its_version(tmp_path):
+    backend = Saving(tmp_path / "cache")
+    what = launch(tmp_path, ECHO, version="7")
+    async with working(backend) as workers:
+        assert (await call(workers, what, 1))[2] == "cold"
+    async with working(backend) as workers:
+        assert (await call(workers, what, 1))[2] == "restored"
+        assert backend.did == ["boot", "snapshot", "restore", "restore"]
+        workers.retire("f", "7")
+        await until(lambda: not workers.seen().pools)
+        assert backend.did[-1] == "discard"
+        assert backend.kept(what) is None
+
+
+async def test_several_versions_serve_at_once_and_one_goes_alone(tmp_path):
+    backend = Saving(tmp_path / "cache")
+    one, two = (
+        launch(tmp_path, f"def handler(event, context): return {number}", version=str(number))
+        for number in (1, 2)
+    )
+    async with working(backend) as workers:
+        for _ in range(3):
+            assert (await call(workers, one))[0] == 1
+            assert (await call(workers, two))[0] == 2
+        assert backend.did.count("boot") == 2
+        workers.retire("f", "1")
+        await until(lambda: len(workers.seen().pools) == 1)
+        assert backend.did.count("discard") == 1
+        assert (await call(workers, two))[2] in ("warm", "frozen")
+
+
+async def test_back_at_the_old_launch_its_instances_and_its_image_serve_again(tmp_path):
+    backend = Saving(tmp_path / "cache")
+    old, new = launch(tmp_path, SLOW), launch(tmp_path, ECHO)
+    async with working(backend) as workers:
+        await workers.ready(old, Ring(lines=10))
+        async with asyncio.TaskGroup() as group:
+            slow = group.create_task(call(workers, old, 4))
+            await until(lambda: any(pool.busy for pool in workers.seen().pools.values()))
+            assert (await call(workers, new, 2))[0] == 2
+            assert (await call(workers, old, 0.1))[0] == 0.1
+        assert slow.result()[0] == 4
+        assert backend.did.count("boot") == 2
 
 
 async def test_an_image_that_no_clone_comes_up_from_is_made_anew_and_the_call_succeeds(tmp_path):
@@ -160,10 +217,7 @@ async def test_a_newer_version_takes_over_when_it_is_ready_and_the_old_image_goe
             assert (await call(workers, new, 2))[0] == 2
         assert ready.done()
         assert (await call(workers, new, 3))[0] == "n"
-        for _ in range(500):
-            if len(workers.seen().pools) == 1:
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: len(workers.seen().pools) == 1)
         assert backend.did.count("discard") == 1
 
 

@@ -49,11 +49,11 @@ class Moto:
         )
         assert process.stderr is not None
         try:
-            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(60):
                 url = await _said(process.stderr)
+            async with asyncio.TaskGroup() as group:
                 rest = group.create_task(_drained(process.stderr), name="moto's log")
-                async with asyncio.timeout(None):
-                    yield url
+                yield url
                 rest.cancel()
         finally:
             process.kill()

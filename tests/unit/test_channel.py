@@ -19,6 +19,7 @@ from faas.backends.tasks import tasks
 from faas.channel import MAX_FRAME, MAX_STREAMS, PORTION, WINDOW, Channel, ChannelError, Frame, Kind
 from faas.guest import link as guest
 from faas.guest.runtime_api import MAX_PAYLOAD
+from faas.guest.wire import HostGone, Stream
 from faas.vm import MAX_PAYLOAD as HOST_MAX_PAYLOAD
 
 frames = st.builds(
@@ -136,7 +137,7 @@ def ends():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(10)
-        yield ours, guest.Link(theirs.fileno(), reconnects=False)
+        yield ours, guest.Link(Stream(theirs.fileno()))
 
 
 def drained(ours: socket.socket, channel: Channel, wanted: int, *, credit: bool) -> list[Frame]:
@@ -154,7 +155,7 @@ def test_the_guests_half_sends_what_the_hosts_half_accepts(ends):
     body = os.urandom(3 * WINDOW)
 
     def obey():
-        with suppress(guest.HostGone):
+        with suppress(HostGone):
             for _, stream, payload in link.frames():
                 link.credit(stream, int.from_bytes(payload, "big"))
 
@@ -200,7 +201,7 @@ def test_the_guests_half_reads_what_the_hosts_half_sends(ends):
     ours.sendall(b"".join(sent))
     ours.shutdown(socket.SHUT_WR)
     seen = []
-    with pytest.raises(guest.HostGone):
+    with pytest.raises(HostGone):
         seen.extend(link.frames())
     assert seen == [
         (guest.Kind.EVENT, stream, b'{"a": "b"}'),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from faas import package
 from faas.build import BuildError, built
 from faas.lambda_errors import InvalidParameter
-from faas.package import checksum, sweep, unpacked, zip_of
+from faas.package import checksum, size_of, sweep, unpacked, zip_of
 
 
 def zipped(files, *, mode=0o644, kind=0o100000):
@@ -96,9 +96,100 @@ def test_a_path_that_leaves_the_package_is_refused(tmp_path, name):
     assert not (tmp_path / "evil.py").exists()
 
 
-def test_a_symlink_is_refused(tmp_path):
-    body = zipped({"link": "/etc/passwd"}, kind=0o120000)
-    assert "found a link" in refusal(body, tmp_path)
+def with_links(files, links):
+    sink = io.BytesIO(zipped(files))
+    with zipfile.ZipFile(sink, "a") as archive:
+        for name, target in links:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o120000 | 0o777) << 16
+            archive.writestr(entry, target)
+    return sink.getvalue()
+
+
+def test_a_link_inside_the_package_stays_a_link(tmp_path):
+    links = [("lib/one.so", "../so/one.so.1"), ("lib/two.so", "one.so"), ("now", "lib")]
+    root = unpacked(with_links({"so/one.so.1": "x"}, links), tmp_path).root
+    assert (root / "lib/two.so").is_symlink()
+    assert (root / "now/two.so").read_text() == "x"
+    assert (root / "now").readlink().as_posix() == "lib"
+
+
+def test_links_that_lead_nowhere_or_in_circles_harm_nobody(tmp_path):
+    links = [("a", "b"), ("b", "a"), ("c", "not/there"), ("d", ".")]
+    root = unpacked(with_links({"app.py": ""}, links), tmp_path).root
+    assert sorted(path.name for path in root.iterdir()) == ["a", "app.py", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [("link", "/etc/passwd")],
+        [("link", "../outside")],
+        [("lib/link", "../../outside")],
+        [("up", "lib/deep"), ("link", "up/../../../outside")],
+        [("a", "lib"), ("b", "a/.."), ("c", "b/..")],
+        [("link", "lib/back"), ("lib/back", "../..")],
+    ],
+)
+def test_a_link_that_leaves_the_package_is_refused(tmp_path, links):
+    body = with_links({"app.py": "", "lib/deep/x.py": ""}, links)
+    assert "found a link that leaves the package" in refusal(body, tmp_path)
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    sink = io.BytesIO(with_links({"lib/a.py": ""}, [("now", "lib")]))
+    with zipfile.ZipFile(sink, "a") as archive:
+        archive.writestr("now/evil.py", "")
+    assert "behind a link" in refusal(sink.getvalue(), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_one_path_as_link_and_file_is_refused(tmp_path):
+    sink = io.BytesIO(with_links({"lib/a.py": ""}, [("now", "lib")]))
+    with zipfile.ZipFile(sink, "a") as archive:
+        archive.writestr("now", "")
+    refusal(sink.getvalue(), tmp_path)
+
+
+@pytest.mark.parametrize("target", ["", "x" * 2000, "a\0b"])
+def test_a_link_to_no_path_is_refused(tmp_path, target):
+    assert "a link to no path" in refusal(with_links({"a": ""}, [("l", target)]), tmp_path)
+
+
+@pytest.mark.parametrize("kind", [0o010000, 0o020000, 0o060000, 0o140000])
+def test_a_special_file_is_refused(tmp_path, kind):
+    assert "found a special file" in refusal(zipped({"x": ""}, kind=kind), tmp_path)
+
+
+def test_equal_files_of_two_packages_are_one_on_the_disk(tmp_path):
+    big, small = os.urandom(10_000), b"x"
+    one = unpacked(zipped({"app.py": "1", "dep.so": big, "s": small}), tmp_path).root
+    two = unpacked(zipped({"app.py": "2", "lib/dep.so": big, "s": small}), tmp_path).root
+    assert (one / "dep.so").stat().st_ino == (two / "lib/dep.so").stat().st_ino
+    assert (one / "s").stat().st_ino != (two / "s").stat().st_ino
+
+
+def test_an_executable_shares_nothing_with_a_file_that_is_none(tmp_path):
+    body = os.urandom(10_000)
+    plain = unpacked(zipped({"dep": body}), tmp_path).root / "dep"
+    executable = unpacked(zipped({"dep": body}, mode=0o755), tmp_path).root / "dep"
+    assert plain.stat().st_mode & 0o777 == 0o644
+    assert executable.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_shared_file_goes_with_its_last_package(tmp_path):
+    big = os.urandom(10_000)
+    one = unpacked(zipped({"app.py": "1", "dep.so": big}), tmp_path)
+    two = unpacked(zipped({"app.py": "2", "dep.so": big}), tmp_path)
+    assert sweep(tmp_path, [two.digest]) == [one.digest]
+    assert (two.root / "dep.so").read_bytes() == big
+    sweep(tmp_path, [])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_size_of_a_package_counts_every_file(tmp_path):
+    made = unpacked(zipped({"a": "x" * 10, "lib/b": "y" * 5}), tmp_path)
+    assert size_of(tmp_path, made.digest) == 15
 
 
 def test_one_path_as_file_and_folder_is_refused(tmp_path):

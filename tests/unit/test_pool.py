@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from faas.pool import Pool, Reap, Seen, Start, plan
+from faas.pool import Memory, Pool, Reap, Seen, Start, plan
 
 
 def pool(**fields):
@@ -71,6 +71,73 @@ def test_a_retiring_pool_keeps_no_idle_instance_but_serves_what_waits():
     assert planned({"f": pool(waiting=1, retiring=True)}) == [Start("f", 1)]
 
 
+def test_a_busy_version_gets_instances_ahead_of_its_calls_and_keeps_them():
+    assert planned({"f": pool(target=3, busy=1)}) == [Start("f", 2)]
+    assert planned({"f": pool(target=2, busy=1, idle_since={"a": 0.0})}) == []
+    assert planned({"f": pool(target=9, limit=2)}) == [Start("f", 2)]
+    assert planned({"f": pool(target=9, retiring=True)}) == []
+
+
+def test_provisioned_instances_are_started_and_neither_idle_out_nor_make_room():
+    assert planned({"f": pool(kept=2)}) == [Start("f", 2)]
+    kept = pool(kept=1, idle_since={"a": 0.0, "b": 1.0})
+    assert planned({"f": kept}) == [Reap("f", "a")]
+    pools = {"f": pool(waiting=1), "g": pool(kept=1, idle_since={"a": 99.0})}
+    assert planned(pools, total=1) == []
+
+
+def test_calls_come_before_what_is_provisioned_and_that_before_what_is_hoped_for():
+    pools = {"hoped": pool(target=5), "kept": pool(kept=1), "called": pool(waiting=1)}
+    assert planned(pools, total=1) == [Start("called", 1)]
+    assert planned(pools, total=2) == [Start("called", 1), Start("kept", 1)]
+    assert planned(pools, total=3)[2] == Start("hoped", 1)
+
+
+def test_nothing_makes_room_for_what_is_only_hoped_for():
+    pools = {"f": pool(target=3), "g": pool(idle_since={"a": 99.0})}
+    assert planned(pools, total=1) == []
+
+
+def test_no_more_instances_start_at_once_than_the_host_can_carry():
+    pools = {"f": pool(waiting=50, limit=50), "g": pool(starting=1, idle_since={"a": 99.0})}
+    steps = plan(Seen(pools, 100, starts=4), now=100.0, keep_idle=60.0)
+    assert steps == [Start("f", 3)]
+
+
+def scarce(pools, available, *, stalled=0.0, total=99):
+    memory = Memory(available, 100, stalled)
+    return plan(Seen(pools, total, memory=memory), now=100.0, keep_idle=60.0)
+
+
+def test_short_of_memory_the_coldest_instances_are_given_back():
+    idle = {"a": 90.0, "b": 80.0, "c": 95.0}
+    pools = {"f": pool(idle_since=idle, cost_mib=50)}
+    assert scarce(pools, 120) == []
+    assert scarce(pools, 40) == [Reap("f", "b", pressed=True), Reap("f", "a", pressed=True)]
+    pools["f"] = pool(idle_since=idle, cost_mib=50, ending=2)
+    assert scarce(pools, 40) == []
+
+
+def test_while_programs_wait_for_memory_one_instance_goes_at_a_time_and_none_starts():
+    pools = {"f": pool(idle_since={"a": 90.0, "b": 80.0}, cost_mib=50), "g": pool(target=1)}
+    assert scarce(pools, 5000, stalled=50.0) == [Reap("f", "b", pressed=True)]
+    pools["f"] = pool(idle_since={"a": 90.0}, ending=1, cost_mib=50)
+    assert scarce(pools, 5000, stalled=50.0) == []
+
+
+def test_busy_and_provisioned_instances_are_never_given_back():
+    pools = {"f": pool(busy=5, kept=1, idle_since={"a": 90.0}, cost_mib=50)}
+    assert scarce(pools, 0) == [Reap("f", "a", pressed=True)]
+    pools = {"f": pool(busy=0, kept=1, idle_since={"a": 90.0}, cost_mib=50)}
+    assert scarce(pools, 0) == []
+
+
+def test_without_memory_for_it_a_waiting_call_has_an_idle_instance_go_and_starts_then():
+    pools = {"f": pool(waiting=1, cost_mib=50), "g": pool(idle_since={"a": 99.0}, cost_mib=50)}
+    assert scarce(pools, 110) == [Reap("g", "a")]
+    assert scarce({"f": pool(waiting=3, cost_mib=50)}, 0) == [Start("f", 1)]
+
+
 pools = st.builds(
     Pool,
     waiting=st.integers(0, 20),
@@ -80,12 +147,25 @@ pools = st.builds(
     limit=st.integers(1, 12),
     ending=st.integers(0, 3),
     retiring=st.booleans(),
+    target=st.integers(0, 8),
+    kept=st.integers(0, 3),
+    cost_mib=st.sampled_from([0, 50]),
 )
 
 
-@given(st.dictionaries(st.sampled_from(["f", "g", "h"]), pools), st.integers(1, 30))
-def test_whatever_is_seen_the_limits_hold_and_only_idle_instances_go(seen, total):
-    steps = planned(seen, total=total)
+memories = st.none() | st.builds(
+    Memory, st.integers(0, 400), st.just(100), st.sampled_from([0.0, 50.0])
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["f", "g", "h"]), pools),
+    st.integers(1, 30),
+    st.integers(1, 8),
+    memories,
+)
+def test_whatever_is_seen_the_limits_hold_and_only_idle_instances_go(seen, total, most, memory):
+    steps = plan(Seen(seen, total, most, memory), now=100.0, keep_idle=60.0)
     starts = {step.pool: step.count for step in steps if isinstance(step, Start)}
     reaps = [(step.pool, step.instance) for step in steps if isinstance(step, Reap)]
     assert all(count > 0 for count in starts.values())
@@ -95,7 +175,18 @@ def test_whatever_is_seen_the_limits_hold_and_only_idle_instances_go(seen, total
     assert before + sum(starts.values()) <= max(before, total)
     for key, count in starts.items():
         assert seen[key].size + count <= seen[key].limit
-        assert count <= seen[key].waiting
+        assert count <= max(seen[key].waiting, seen[key].target, seen[key].kept)
+    under_way = sum(each.starting for each in seen.values())
+    assert under_way + sum(starts.values()) <= max(under_way, most)
+    for key, each in seen.items():
+        gone = [instance for pool_, instance in reaps if pool_ == key]
+        assert len(each.idle_since) - len(gone) >= min(len(each.idle_since), each.waiting)
+        if not each.retiring and gone:
+            assert each.living - len(gone) >= each.kept
+    if memory is not None and sum(starts.values()) > 1:
+        assert not memory.pressed
+        cost = sum(seen[key].cost_mib * count for key, count in starts.items())
+        assert cost <= memory.available_mib - memory.floor_mib or cost <= 50
 
 
 class ThreeFunctions(RuleBasedStateMachine):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faas.backends.qemu_base import sparse_copy
+from faas.backends.sparse import sparse_copy
 
 PIECE = 1 << 16
 

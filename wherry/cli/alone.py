@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.cli import platform
 from wherry.cli.owned import owned, short_folder
 from wherry.cli.settings import Options, cache_folder
 from wherry.clock import SystemClock
@@ -127,15 +128,10 @@ async def _faas(options: Options, store: Store, _worlds: Worlds) -> AsyncIterato
     async with AsyncExitStack() as stack:
         run = stack.enter_context(short_folder())
         backend = await stack.enter_async_context(
-            chosen(options.backend, cache=cache_folder(), run=run)
-        )
-        settings = faas.app.Settings(
-            code_dir=options.state / "code",
-            run_dir=options.state / "faas",
-            address=options.listen.of("lambda"),
+            chosen(options.backend, cache=cache_folder(), run=run, kept=platform.snapshots(options))
         )
         running = await stack.enter_async_context(
-            faas.app.running(settings, store, backend, SystemClock())
+            faas.app.running(platform.functions(options), store, backend, SystemClock())
         )
         yield running.address
 
@@ -147,6 +143,7 @@ async def _gateway(options: Options, store: Store, worlds: Worlds) -> AsyncItera
     settings = gateway.app.Settings(
         address=options.listen.of("gateway"),
         lambda_url=options.listen.of("lambda").url,
+        signer=platform.gateway_signer(options),
         mesh=options.state / "gateway.sock",
         pepper=options.state / "pepper",
     )

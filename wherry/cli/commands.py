@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wherry.cli import functions, keys, logs
+from wherry.cli import functions, images, keys, layers, logs
 from wherry.cli.bootstraps import bootstrap
 from wherry.cli.loads import loads
 from wherry.cli.proxy import config, diff
-from wherry.cli.settings import PARTS, Options, Transport, cache_folder, listen
+from wherry.cli.settings import PARTS, Options, Outside, Transport, cache_folder, listen
 from wherry.cli.state import state_dir
 from wherry.cli.status import status
 from wherry.cli.top import top
@@ -33,6 +33,8 @@ app = typer.Typer(
 faas = typer.Typer(help="Make this machine ready for functions.", no_args_is_help=True)
 app.add_typer(keys.app, name="key", help="Keys of API consumers.")
 app.add_typer(functions.app, name="fn", help="Functions: deploy, call, read their logs.")
+app.add_typer(layers.app, name="layer", help="Layers: publish, list, delete.")
+app.add_typer(images.app, name="image", help="Container images: turn one into layers.")
 app.add_typer(faas, name="faas")
 app.command(name="bootstrap")(bootstrap)
 app.command(name="config")(config)
@@ -69,12 +71,17 @@ Moved = Annotated[
     typer.Option("--listen", help=f"PART=HOST:PORT; parts: ingress, {', '.join(PARTS)}."),
 ]
 FreePorts = Annotated[bool, typer.Option(help="Let the kernel choose every port not named.")]
-Backend = Annotated[str, typer.Option(help="Where functions run: auto, qemu or process.")]
+Backend = Annotated[
+    str, typer.Option(help="Where functions run: auto, qemu, firecracker or process.")
+]
 Pilot = Annotated[str, typer.Option("--xds", help="HOST:PORT of the Pilot.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="How many processes xds is; SIGHUP replaces them.")
 ]
 Carried = Annotated[Transport, typer.Option(help="What carries the gRPC of xds.")]
+Region = Annotated[str, typer.Option(help="The region in functions' ARNs and signatures.")]
+S3 = Annotated[str | None, typer.Option("--s3", help="URL of the store of functions' packages.")]
+Redis = Annotated[str | None, typer.Option(help="URL of the Redis whose streams functions read.")]
 Worker = Annotated[Path | None, typer.Option(hidden=True)]
 Beside = Annotated[bool, typer.Option("--beside", hidden=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
@@ -89,13 +96,22 @@ def up(
     moved: Moved = None,
     free_ports: FreePorts = False,
     backend: Backend = "auto",
+    region: Region = "us-east-1",
+    s3: S3 = None,
+    redis: Redis = None,
     verbose: Verbose = False,
 ) -> None:
     """Start everything, say where it is, and serve until Ctrl-C."""
     logs.start(verbose=verbose)
     from wherry.cli import welcome  # noqa: PLC0415
 
-    options = Options(source, state_dir(state), listen(moved or [], free_ports=free_ports), backend)
+    options = Options(
+        source,
+        state_dir(state),
+        listen(moved or [], free_ports=free_ports),
+        backend,
+        outside=Outside(region, s3, redis),
+    )
     shown = Console(stderr=True, highlight=False)
 
     asyncio.run(welcome.serve(options, shown, as_json=as_json))
@@ -111,6 +127,9 @@ def run(
     backend: Backend = "auto",
     workers: Workers = None,
     transport: Carried = "grpc",
+    region: Region = "us-east-1",
+    s3: S3 = None,
+    redis: Redis = None,
     worker: Worker = None,
     beside: Beside = False,
     verbose: Verbose = False,
@@ -128,6 +147,7 @@ def run(
         transport=transport,
         worker=worker,
         beside=beside,
+        outside=Outside(region, s3, redis),
     )
     asyncio.run(alone.run(part, options, lambda text: typer.echo(text, err=True)))
 

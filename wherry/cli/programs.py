@@ -11,7 +11,6 @@ from faas.declared import Declared
 from wherry.cli import sidecar
 from wherry.errors import StartError, WherryError
 from wherry.model.function import Function
-from wherry.model.resource import seconds
 from wherry.model.service import Workload
 from wherry.model.world import World
 from wherry.process import Command, found, python
@@ -125,6 +124,7 @@ class Deployments:
         for name in self._deployed - set(world.functions):
             await self.faas.delete(name)
             self._deployed.discard(name)
+        await self.faas.parts.schedules.keep(list(world.functions))
         failures: list[WherryError] = []
         async with asyncio.TaskGroup() as group:
             for name, function in world.functions.items():
@@ -134,20 +134,12 @@ class Deployments:
             raise failures[0]
 
     async def _deploy(self, function: Function, folder: Path, failures: list[WherryError]) -> None:
-        spec = function.spec
-        declared = Declared(
-            function.name,
-            folder / spec.code,
-            spec.handler,
-            spec.runtime,
-            timeout=max(1, round(seconds(spec.timeout))),
-            memory_mib=spec.memory_mib,
-            environment=spec.environment,
-        )
+        declared = Declared.of(function, folder)
         self.progress(f"function {function.name}")
         try:
             deployed = await self.faas.deploy_directory(declared, progress=self.progress)
             self._deployed.add(function.name)
+            await self.faas.parts.schedules.declare(function.name, declared.schedule)
             if deployed.reason:
                 logger.error(
                     "function %s does not serve: %s; each call tries again",

@@ -16,6 +16,7 @@ PARTS: Mapping[str, int] = {
     "telemetry": 18002,
     "metrics": 9090,
     "lambda": 9001,
+    "urls": 9002,
     "pilot": 18003,
 }
 """Every part that listens, with its usual port on loopback."""
@@ -48,6 +49,21 @@ Transport = Literal["grpc", "http2"]
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """What functions are connected to that is not Wherry's.
+
+    Attributes:
+        region: What stands in their ARNs, and in signatures.
+        s3: URL of the S3-compatible store that packages may come from; None: there is none.
+        redis: URL of the Redis whose streams may be mapped to functions; None: there is none.
+    """
+
+    region: str = "us-east-1"
+    s3: str | None = None
+    redis: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What ``wherry up`` or ``wherry run`` was asked for.
 
@@ -60,6 +76,7 @@ class Options:
         transport: What carries the Pilot's gRPC: ``grpc`` or ``http2``.
         worker: What such a process is told, see `xds.workers.place`; None: this is none.
         beside: Whether other such processes serve already.
+        outside: What functions are connected to that is not Wherry's.
     """
 
     source: Path
@@ -70,6 +87,7 @@ class Options:
     transport: Transport = "grpc"
     worker: Path | None = None
     beside: bool = False
+    outside: Outside = Outside()
 
 
 def listen(options: Sequence[str], *, free_ports: bool) -> Listen:

@@ -14,6 +14,7 @@ import policy.app
 import telemetry.app
 import xds.app
 from faas.backends import chosen
+from wherry.cli import platform
 from wherry.cli.envoys import Envoy
 from wherry.cli.gateways import Gateways, begun
 from wherry.cli.owned import Tasks, only, owned, short_folder
@@ -93,6 +94,7 @@ class _Services:
             "xds": str(self.xds.address),
             "pilot": f"http://{self.xds.pages}",
             "lambda": self.faas.address.url,
+            "urls": self.faas.urls.url,
             "metrics": self.telemetry.http.url,
             "policy": str(self.policy.address),
         }
@@ -130,17 +132,12 @@ async def _services(
         )
     )
     backend = await stack.enter_async_context(
-        chosen(options.backend, cache=cache_folder(), run=run)
+        chosen(options.backend, cache=cache_folder(), run=run, kept=platform.snapshots(options))
     )
     progress(f"faas: {backend.isolation}")
     functions = await stack.enter_async_context(
         faas.app.running(
-            faas.app.Settings(
-                code_dir=options.state / "code",
-                run_dir=options.state / "faas",
-                address=listen.of("lambda"),
-                egress=lambda name: Path(socket_path(str(run), name)),
-            ),
+            platform.functions(options, lambda name: Path(socket_path(str(run), name))),
             store,
             backend,
             clock,
@@ -152,6 +149,7 @@ async def _services(
             gateway.app.Settings(
                 address=listen.of("gateway"),
                 lambda_url=functions.address.url,
+                signer=platform.gateway_signer(options),
                 mesh=Path(socket_path(str(run), None)),
                 pepper=options.state / "pepper",
             ),

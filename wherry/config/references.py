@@ -189,8 +189,12 @@ def _apps(world: World) -> Mapping[str, Service]:
 def _function(function: Function, world: World, folder: Path) -> Iterator[tuple[Place, str, str]]:
     for i, name in enumerate(function.spec.calls or ()):
         yield from _missing("service", name, world.services, "spec", "calls", i)
-    if not (folder / function.spec.code).is_dir():
-        yield ("spec", "code"), f"no folder {function.spec.code!r}", "a folder of code"
+    code = function.spec.code
+    if code is not None and not (folder / code).is_dir():
+        yield ("spec", "code"), f"no folder {code!r}", "a folder of code"
+    for i, layer in enumerate(function.spec.layers):
+        if not layer.startswith("arn:") and not (folder / layer).is_dir():
+            yield ("spec", "layers", i), f"no folder {layer!r}", "a folder or an ARN"
 
 
 def _selector(

@@ -1,0 +1,1 @@
+"""Asynchronous invocations: `faas.events.service.Events` runs them, the rest decides."""

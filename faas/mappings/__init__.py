@@ -1,0 +1,1 @@
+"""Event source mappings: queues and streams read into functions."""

@@ -1,0 +1,1 @@
+"""Container images: read from archives, layouts and registries, merged and laid out safely."""

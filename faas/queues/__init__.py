@@ -1,0 +1,1 @@
+"""Queues over the Store, with the promises and the limits of SQS."""

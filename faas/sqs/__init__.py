@@ -1,0 +1,1 @@
+"""The SQS API over `faas.queues`, by botocore's model of it."""

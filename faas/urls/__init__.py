@@ -1,0 +1,1 @@
+"""Function URLs: HTTP doors that functions have of their own."""
