@@ -192,7 +192,7 @@ def _spendable(memory: Memory | None) -> float:
     """Return the MiB that new instances may take."""
     if memory is None:
         return math.inf
-    return 0.0 if memory.pressed else memory.available_mib - memory.floor_mib
+    return -math.inf if memory.pressed else memory.available_mib - memory.floor_mib
 
 
 def _overdue(seen: Seen, now: float, keep_idle: float) -> list[Reap]:
