@@ -14,24 +14,25 @@ from aiohttp import web
 from faas.api.asked import Operation
 from faas.api.credentials import Credentials
 from faas.api.server import Signatures, application
-from faas.build import Progress
-from faas.control import Functions, Invocation
-from faas.declared import Declared, deploy_directory
-from faas.journal import Journal
+from faas.code.build import Progress
+from faas.functions.control import Functions, Invocation
+from faas.functions.declared import Declared, deploy_directory
 from faas.model.function import Function, Reference
-from faas.otlp import Collector, exporting
-from faas.outcome import Outcome
 from faas.pages import Pages
 from faas.parts import Ground, Parts, operations, put_together
+from faas.running.outcome import Outcome
+from faas.running.workers import Limits
 from faas.sqs.service import sqs
+from faas.telemetry.journal import Journal
+from faas.telemetry.otlp import Collector, exporting
 from faas.urls.directory import Directory
 from faas.urls.server import Doors, runner
 from faas.vm import Backend
-from faas.workers import Limits
 from wherry.clock import Clock, SystemClock
 from wherry.errors import StartError
 from wherry.serve import Address, bound, listening
 from wherry.store import Store
+from wherry.web import is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Settings:
             file signatures are not checked.
         s3_endpoint: URL of the S3-compatible store that ``S3Bucket`` is looked up in; None: none.
         redis_url: Where event source mappings find Redis Streams; None: nowhere.
-        concurrency: See `faas.workers.Limits`, as the next ones.
+        concurrency: See `faas.running.workers.Limits`, as the next ones.
         instances: Most instances of all functions together.
         queue: Most calls of one function that wait for an instance.
         queue_wait: Seconds that a call waits for an instance before it is throttled.
@@ -134,7 +135,7 @@ class Faas:
     async def deploy_directory(
         self, declared: Declared, *, progress: Progress = lambda _: None
     ) -> Function:
-        """See `faas.declared.deploy_directory`."""
+        """See `faas.functions.declared.deploy_directory`."""
         return await deploy_directory(
             self.functions,
             declared,
@@ -190,7 +191,13 @@ async def running(
             ground = Ground(store, backend, clock, journal, spans, tasks)
             parts = await put_together(settings, ground)
             functions, urls = parts.functions, bound(door)
-            offered = operations(settings, functions, clock, lambda id_: f"{urls.url}/{id_}/")
+            offered = operations(
+                settings,
+                functions,
+                clock,
+                lambda id_: f"{urls.url}/{id_}/",
+                files=keys is None and is_loopback(settings.address.host),
+            )
             app = application(
                 offered,
                 signatures=signatures,

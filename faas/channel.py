@@ -98,13 +98,15 @@ class Frame:
         return _HEAD.pack(self.kind, self.stream, len(self.payload)) + self.payload
 
     def fields(self) -> Mapping[str, object]:
-        """Return the payload as a JSON object.
+        """Return the payload as a JSON object whose texts can be written as UTF-8.
 
         Raises:
             ChannelError: It is none.
         """
         try:
-            fields = json.loads(self.payload)
+            fields = json.loads(self.payload.decode())
+            if b"\\u" in self.payload:
+                json.dumps(fields, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):

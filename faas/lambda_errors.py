@@ -33,9 +33,12 @@ class ServiceFailure(LambdaError):
 
 
 class ResourceNotFound(LambdaError):
-    """The named function, version or alias does not exist."""
+    """What is named does not exist."""
 
     code, status, fault = "ResourceNotFoundException", 404, "User"
+
+    def __init__(self, message: str = "The resource you requested does not exist.") -> None:
+        super().__init__(message)
 
 
 class ResourceConflict(LambdaError):
@@ -136,6 +139,18 @@ class TooManyRequests(LambdaError):
     def headers(self) -> Mapping[str, str]:
         """See `LambdaError.headers`."""
         return {"x-amzn-ErrorType": self.code, "Retry-After": str(self.retry_after)}
+
+
+class RecursiveInvocation(LambdaError):
+    """Functions call each other in a circle, and this call would go on with it."""
+
+    code, status, fault = "RecursiveInvocationException", 400, "User"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Lambda has detected your function being invoked in a recursive loop with other AWS "
+            "resources and stopped your function's invocation."
+        )
 
 
 class ProvisionedConcurrencyNotFound(LambdaError):

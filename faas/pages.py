@@ -7,13 +7,13 @@ from aiohttp import web
 
 from faas.api.received import digest_of, sent
 from faas.api.server import Signatures
-from faas.code import LOCATION
-from faas.control import Functions
-from faas.journal import Journal
+from faas.code.origin import LOCATION
+from faas.code.package import zip_of
+from faas.functions.control import Functions
 from faas.lambda_errors import InvalidParameter, ResourceNotFound
-from faas.metrics import exposition
 from faas.model.function import Reference
-from faas.package import zip_of
+from faas.telemetry.journal import Journal
+from faas.telemetry.metrics import exposition
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

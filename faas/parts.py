@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from faas.api.asked import Operation
-from faas.code import Code
-from faas.control import Functions, Policy
+from faas.code.objects import Objects
+from faas.code.origin import Code
 from faas.events.service import Events, Host
 from faas.events.service import Limits as EventLimits
-from faas.journal import Journal
-from faas.layers import Layers
+from faas.functions.control import Functions, Policy
+from faas.functions.layers import Layers
+from faas.functions.registry import Registry
+from faas.functions.sweeper import Sweeper
 from faas.mappings.service import Mappings
 from faas.mappings.service import Settings as MappingSettings
-from faas.objects import Objects
 from faas.operations.aliases import AliasOperations
 from faas.operations.functions import FunctionOperations
 from faas.operations.invoke import InvokeOperations
 from faas.operations.records import record_operations
 from faas.operations.versions import VersionOperations
+from faas.place import Place
 from faas.queues.service import Limits as QueueLimits
 from faas.queues.service import Queues
-from faas.registry import Place, Registry
-from faas.schedules import Schedules
-from faas.spans import Spans
+from faas.running.workers import Workers
+from faas.schedules.service import Schedules
+from faas.telemetry.journal import Journal
+from faas.telemetry.spans import Spans
 from faas.vm import Backend
-from faas.workers import Workers
 from wherry.clock import Clock
 from wherry.store import Store
 
@@ -65,21 +67,25 @@ class Parts:
         queues: SQS-shaped queues.
         mappings: Read queues and streams into functions.
         schedules: Run functions by the clock.
+        sweeper: Removes packages that nothing names any more.
     """
 
     functions: Functions
     queues: Queues
     mappings: Mappings
     schedules: Schedules
+    sweeper: Sweeper
 
     async def start(self) -> None:
         """Go on where an earlier process ended."""
         await self.functions.resume()
         self.mappings.start()
         await self.schedules.start()
+        self.sweeper.start()
 
     async def stop(self) -> None:
         """Ask for nothing more, let what runs end, and end every instance."""
+        self.sweeper.stop()
         self.schedules.stop()
         self.mappings.stop()
         self.queues.stop()
@@ -102,9 +108,10 @@ async def put_together(settings: "Settings", ground: Ground) -> Parts:
         made.append(Events(store, host, clock=clock, limits=limits, tasks=tasks))
         return made[0]
 
+    workers = Workers(ground.backend, settings.limits(), clock, tasks, spans=ground.spans)
     functions = Functions(
         registry,
-        Workers(ground.backend, settings.limits(), clock, tasks, spans=ground.spans),
+        workers,
         events,
         backend=ground.backend,
         clock=clock,
@@ -118,11 +125,17 @@ async def put_together(settings: "Settings", ground: Ground) -> Parts:
         queues,
         Mappings(store, queues, functions.deliver, settings=told, clock=clock, tasks=tasks),
         Schedules(store, made[0], place, clock=clock, tasks=tasks),
+        Sweeper(registry, workers, clock, tasks),
     )
 
 
 def operations(
-    settings: "Settings", functions: Functions, clock: Clock, url: Callable[[str], str]
+    settings: "Settings",
+    functions: Functions,
+    clock: Clock,
+    url: Callable[[str], str],
+    *,
+    files: bool,
 ) -> Mapping[str, Operation]:
     """Return what is served of the Lambda API.
 
@@ -131,9 +144,11 @@ def operations(
         functions: What it is about.
         clock: For the time of changes.
         url: Returns the address of the function URL of that id.
+        files: See `Code`.
     """
     registry = functions.registry
-    code = Code(settings.code_dir, objects(settings.s3_endpoint, settings.region))
+    store = objects(settings.s3_endpoint, settings.region)
+    code = Code(settings.code_dir, store, files=files)
     layers = Layers(registry.store, settings.code_dir, registry.place, clock)
     return {
         **FunctionOperations(functions, layers, code).operations(),

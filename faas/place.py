@@ -13,9 +13,22 @@ class Place:
     region: str = "us-east-1"
     account: str = "000000000000"
 
-    def arn(self, name: str) -> str:
-        """Return the ARN of the function ``name``."""
-        return f"arn:aws:lambda:{self.region}:{self.account}:function:{name}"
+    def arn(self, name: str, qualifier: str = "") -> str:
+        """Return the ARN of the function ``name``, or of a version or alias of it."""
+        whole = self._lambda("function", name)
+        return f"{whole}:{qualifier}" if qualifier else whole
+
+    def layer_arn(self, name: str) -> str:
+        """Return the ARN of the layer ``name``, without a version."""
+        return self._lambda("layer", name)
+
+    def mapping_arn(self, uuid: str) -> str:
+        """Return the ARN of an event source mapping."""
+        return self._lambda("event-source-mapping", uuid)
+
+    def queue_arn(self, name: str) -> str:
+        """Return the ARN of the queue ``name``."""
+        return f"arn:aws:sqs:{self.region}:{self.account}:{name}"
 
     def reference(self, text: str, qualifier: str | None = None) -> Reference:
         """Return the function that ``text`` names here: a name, a partial ARN or an ARN.
@@ -52,3 +65,6 @@ class Place:
                 f"{self.account}"
             )
         return Reference.parse(text, qualifier) or found
+
+    def _lambda(self, kind: str, name: str) -> str:
+        return f"arn:aws:lambda:{self.region}:{self.account}:{kind}:{name}"

@@ -1,7 +1,7 @@
 """The life of one VM: states, moves, the values that cross its edge and the backend contract."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -19,9 +19,6 @@ service itself counts 6291556 bytes).
 
 MEMORY_MIB = range(128, 10241)
 """What a function may ask for."""
-
-MAX_LOG_LINE = 8192
-"""Most characters in one line of log; a longer line arrives in pieces."""
 
 Logs = Callable[[str], None]
 """Takes one line of a guest's stdout or stderr, without its end; must not block."""
@@ -112,6 +109,8 @@ class Crashed(WherryError):
         signal: The signal that killed the runtime; None when none is known.
         error_type: Lambda's name for it: ``Runtime.ExitError``, or ``Extension.Crash`` and the
             like when an extension was the reason.
+        out_of_memory: A kernel killed the runtime because the function's memory was used up;
+            otherwise a SIGKILL was the function's own doing.
     """
 
     def __init__(
@@ -121,6 +120,7 @@ class Crashed(WherryError):
         exit_status: int | None = None,
         signal: int | None = None,
         error_type: str = "Runtime.ExitError",
+        out_of_memory: bool = False,
     ) -> None:
         if exit_status is not None:
             found = f"runtime exited with status {exit_status}"
@@ -131,6 +131,7 @@ class Crashed(WherryError):
         super().__init__(f"vm {vm}: {found}, expected a response")
         self.vm, self.exit_status, self.signal = vm, exit_status, signal
         self.error_type = error_type
+        self.out_of_memory = out_of_memory
 
 
 class NotAtRestorePoint(WherryError):
@@ -170,7 +171,7 @@ class Launch:
             of no interest with a container.
         digest: SHA-256 hex of the code package or the image.
         handler: As the runtime reads it; empty with a container.
-        runtime: ``python3.11`` (the guest has Debian's), ``nodejs20.x``, ``provided.al2023``;
+        runtime: ``python3.11`` (the guest has Debian's), ``nodejs22.x``, ``provided.al2023``;
             empty with a container.
         memory_mib: 128 to 10240.
         timeout: Seconds for one call.
@@ -215,6 +216,16 @@ class Launch:
                 f"function {self.function}: memory {self.memory_mib} MiB, expected "
                 f"{MEMORY_MIB.start} to {MEMORY_MIB.stop - 1}"
             )
+
+    @property
+    def region(self) -> str:
+        """The region in its ARN."""
+        return self.arn.split(":")[3]
+
+    @property
+    def account(self) -> str:
+        """The account in its ARN."""
+        return self.arn.split(":")[4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +363,16 @@ class Backend(Protocol):
 
     def kept(self, launch: Launch) -> VmImage | None:
         """Return the image of an equal launch that was saved earlier, also by another process."""
+        ...
+
+    def forget(self, function: str, version: str | None, *, but: Collection[VmImage]) -> None:
+        """Remove the images of a version that were saved earlier, also by another process.
+
+        Args:
+            function: Name.
+            version: Of it; None: all.
+            but: These stay.
+        """
         ...
 
     def boot(self, launch: Launch, logs: Logs) -> AbstractAsyncContextManager[Vm]:

@@ -21,7 +21,7 @@ def local_names_only(address: Address, *, beside: tuple[str, ...] = ()) -> Middl
         address: Where the port is; one that others may reach has whatever name it has.
         beside: Beginnings of paths that are for programs, which may use any name.
     """
-    local = _is_loopback(address.host)
+    local = is_loopback(address.host)
 
     @web.middleware
     async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -47,5 +47,6 @@ def _is_ip(name: str) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches ``host``, an address or a name."""
     return host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)

@@ -6,6 +6,7 @@ Source: https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html and aws-
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 from faas.api import times
 from faas.api.faults import SerializationFault
 from faas.api.model import NUMBERS, Kind, Location, Member, OperationModel, ServiceModel, Shape
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON spells half of a surrogate pair."""
 
 MAX_DEPTH = 64
 """Most levels of a body's lists, maps and structures."""
@@ -187,14 +191,34 @@ def _text(body: bytes) -> str:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        text = body.decode()
+        found = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise SerializationFault(
             f"Could not parse request body into json: {str(error)[:200]}"
         ) from error
+    if _SURROGATE.search(text) and not _is_unicode(found):
+        raise SerializationFault(
+            "Could not parse request body into json: found half of a surrogate pair, expected both"
+        )
+    return found
 
 
-def _refuse_constant(name: str) -> None:
+def _is_unicode(found: Any) -> bool:
+    """Return whether every text in ``found`` can be written again."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+def refuse_constant(name: str) -> None:
+    """Refuse what Python reads as JSON and nobody else does.
+
+    Raises:
+        ValueError: Always.
+    """
     raise ValueError(f"{name} is no number of JSON")
 
 

@@ -28,6 +28,7 @@ from faas.lambda_errors import (
     UnknownOperation,
     UnsupportedOperation,
 )
+from faas.running.outcome import MAX_PAYLOAD
 from wherry.clock import Clock
 from wherry.serve import Address
 from wherry.web import local_names_only
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 MAX_UPLOAD = 70_167_211
 """Most bytes in a request with code: 50 MiB in base64 and the other fields."""
-MAX_PAYLOAD = 6 * (1 << 20)
-"""Most bytes in a synchronous invocation. Source: Lambda quotas, "Invocation payload"."""
 MAX_REQUEST = 1 << 20
 """Most bytes in any other request."""
 LIMITS: Mapping[str, int] = {
@@ -190,8 +189,7 @@ class Api:
             request_id=request[REQUEST_ID],
             base_url=f"{request.scheme}://{request.host}",
             caller=caller,
-            trace_id=received.headers.get("x-amzn-trace-id")
-            or received.headers.get("traceparent", ""),
+            trace_id=received.trace_id,
         )
         answered = await does(asked)
         if answered.events is None:

@@ -26,6 +26,9 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _PART = re.compile(r"\s*([A-Za-z]+)=([^,\s]+)\s*")
 _SIGNATURE = "X-Amz-Signature"
+_AS_BYTES = "surrogateescape"
+"""How what is not UTF-8 came out of the request's bytes, and goes into them again."""
+_EXPIRES = re.compile(r"[0-9]{1,6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,11 @@ class Sent:
     query: str
     headers: Mapping[str, str]
 
+    @property
+    def trace_id(self) -> str:
+        """``X-Amzn-Trace-Id``, or else ``traceparent``, as it came; empty: none."""
+        return self.headers.get("x-amzn-trace-id") or self.headers.get("traceparent", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -105,7 +113,7 @@ class Claim:
             )
         key = keys.get(key_id)
         token = parts.get("Token", "")
-        if key is None or not hmac.compare_digest(key.token.encode(), token.encode()):
+        if key is None or not hmac.compare_digest(key.token.encode(), _bytes(token)):
             raise SignerUnknown("The security token included in the request is invalid.")
         _refuse_other_scope(named, scope, parts["Date"])
         _refuse_other_time(parts["Date"], now, parts.get("Expires"))
@@ -130,10 +138,10 @@ class Claim:
         canonical = canonical_request(
             self.sent, self.signed, said or body_sha256, leave_out=_SIGNATURE
         )
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        digest = hashlib.sha256(_bytes(canonical)).hexdigest()
         text = "\n".join((_ALGORITHM, self.stamp, "/".join(self.scope), digest))
         expected = hmac.new(self._signing_key(), text.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected.encode(), self.signature.encode()):
+        if not hmac.compare_digest(expected.encode(), _bytes(self.signature)):
             raise SignatureWrong(
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your AWS Secret Access Key and signing method. Consult the service "
@@ -160,7 +168,7 @@ def canonical_request(
         leave_out: A parameter of the query that does not count.
     """
     pairs = sorted(
-        (_encoded(unquote(name)), _encoded(unquote(value)))
+        (_encoded(_decoded(name)), _encoded(_decoded(value)))
         for name, _, value in (part.partition("=") for part in sent.query.split("&") if part)
         if name != leave_out
     )
@@ -168,7 +176,7 @@ def canonical_request(
     return "\n".join(
         (
             sent.method,
-            quote(_without_dots(sent.path), safe="/~"),
+            quote(_without_dots(sent.path), safe="/~", errors=_AS_BYTES),
             "&".join(f"{name}={value}" for name, value in pairs),
             headers,
             ";".join(signed),
@@ -178,7 +186,15 @@ def canonical_request(
 
 
 def _encoded(text: str) -> str:
-    return quote(text, safe="-_.~")
+    return quote(text, safe="-_.~", errors=_AS_BYTES)
+
+
+def _decoded(text: str) -> str:
+    return unquote(text, errors=_AS_BYTES)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors=_AS_BYTES)
 
 
 def _without_dots(path: str) -> str:
@@ -256,7 +272,7 @@ def _refuse_other_time(stamp: str, now: datetime, expires: str | None) -> None:
         ) from None
     lasts = SKEW
     if expires is not None:
-        if not (expires.isascii() and expires.isdigit() and int(expires[:9]) <= MAX_EXPIRES):
+        if not _EXPIRES.fullmatch(expires) or int(expires) > MAX_EXPIRES:
             raise SignatureIncomplete(f"X-Amz-Expires: expected 0 to {MAX_EXPIRES} seconds")
         lasts = timedelta(seconds=int(expires))
     if at > now + SKEW:

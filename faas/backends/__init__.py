@@ -163,7 +163,9 @@ async def _kvm_may_work() -> bool:
 
 def _language(cache: Path) -> Language:
     async def root(runtime: str) -> Path | None:
-        return await asyncio.to_thread(runtime_root, runtime, cache) if runtime else None
+        if not runtime:
+            return None
+        return await asyncio.to_thread(runtime_root, runtime, cache, progress=logger.warning)
 
     return root
 

@@ -14,7 +14,7 @@ from faas.backends.cgroup import Group, Hierarchy
 from faas.image.built import find
 
 USERS = range(1_900_000_000, 2_000_000_000)
-"""Host users that VMs run as when root starts them; no distribution gives these out."""
+"""Host users that VMs and sandboxes become when root starts them; no distribution has such."""
 
 KVM = Path("/dev/kvm")
 

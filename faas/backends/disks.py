@@ -6,15 +6,16 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from faas.backends import maker
-from faas.backends.sparse import linked
+from faas.backends.sparse import linked, sparse_copy
 from faas.image.built import used
-from faas.image.disk import ext4
+from faas.image.disk import blank_ext4, ext4
 from faas.image.layers import merged
 from faas.vm import Launch
 
@@ -24,6 +25,9 @@ CAPACITY = {"code": 512 << 20, "layers": 512 << 20, "language": 16 << 30}
 A saved VM holds the sizes of its disks, so all disks of a kind have the same; a file is no bigger
 than its content.
 """
+
+TMP_CAPACITY = 11 << 30
+"""Bytes that the disk for ``/tmp`` shows; its file system is of the size that was asked for."""
 
 _KIND = "disk-"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -117,35 +121,61 @@ class Disks:
         keys = [await self._one(content, folder / content.name) for content in wanted]
         return _joined(keys)
 
+    async def tmp(self, mib: int) -> Path:
+        """Return a disk with an empty file system for ``/tmp``, to be copied."""
+        name = hashlib.sha256(repr((_RECIPE, "tmp", mib)).encode()).hexdigest()[:32]
+        made = self._cache / f"{_KIND}{name}"
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            if not await asyncio.to_thread(used, made):
+                await self._make(made, partial(blank_ext4, mib=mib, capacity=TMP_CAPACITY))
+        return made / "disk"
+
     async def _one(self, content: Content, target: Path) -> str:
         key = await asyncio.to_thread(content.key, self._cache)
         made = self._cache / f"{_KIND}{key}"
         async with self._turns.setdefault(key, asyncio.Lock()):
             if not await asyncio.to_thread(used, made):
-                await self._make(content, made)
+                await self._make(made, partial(self._write, content))
         await asyncio.to_thread(linked, made / "disk", target)
         return key
 
-    async def _make(self, content: Content, made: Path) -> None:
+    async def _make(self, made: Path, write: Callable[[Path], Awaitable[None]]) -> None:
         async with _alone(self._cache / "disk.lock"):
             if await asyncio.to_thread(made.exists):
                 return
             scratch = maker.scratch(self._cache, made.name)
             try:
-                await self._write(content, scratch)
+                await write(scratch / "disk")
                 await asyncio.to_thread(scratch.rename, made)
             finally:
                 await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
-    async def _write(self, content: Content, scratch: Path) -> None:
+    async def _write(self, content: Content, disk: Path) -> None:
         capacity = CAPACITY[content.name]
-        disk = scratch / "disk"
         folder = await asyncio.to_thread(merged, content.folders, self._cache)
         if folder is not None:
             await ext4(folder, disk, capacity=capacity)
         else:
             with disk.open("wb") as blank:
                 blank.truncate(capacity)
+
+
+def tmp_copy(disk: Path | None, target: Path, user: int | None) -> None:
+    """Copy a disk for ``/tmp`` for one VM that ``user`` runs.
+
+    Args:
+        disk: What to copy; None: a disk without a file system.
+        target: Takes the place of what is there.
+        user: Whose it is; None: ours.
+    """
+    target.unlink(missing_ok=True)
+    target.touch(mode=0o600)
+    if disk is None:
+        os.truncate(target, TMP_CAPACITY)
+    else:
+        sparse_copy(disk, target)
+    if user is not None:
+        os.chown(target, user, user)
 
 
 def _joined(keys: Iterable[str]) -> str:

@@ -13,6 +13,8 @@ from wherry.clock import Clock
 MEMORY, STATE = "memory", "state"
 DISKS = ("code", "layers", "language")
 """Files in a VM's folder, beside its memory and, once saved, the state of its devices."""
+TMP = "tmp"
+"""The disk that it writes to: its ``/tmp``. No two VMs have the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class Plan:
     Attributes:
         id: Name for logs and errors.
         folder: Holds its disks, and its memory and state where it goes on from a saved VM.
-        scratch: Empty folder for whatever it needs while it runs.
+        scratch: Folder for whatever it needs while it runs; empty but for `TMP`, where it goes
+            on from a saved VM and so has its own disk there and not in ``folder``.
         memory_mib: What its function may use; the guest has a little more.
         user: Whom it runs as on the host; None: as we are.
         shared: Whether what it writes reaches ``folder``, so that it can be saved there.
@@ -40,6 +43,11 @@ class Plan:
     restored: bool
     egress: Path | None
     logs: Logs
+
+    @property
+    def tmp(self) -> Path:
+        """The disk that it writes to."""
+        return (self.folder if self.shared else self.scratch) / TMP
 
 
 class Running(Protocol):

@@ -16,12 +16,11 @@ _PROXY = "http://127.0.0.1:3128"
 _NO_PROXY = "127.0.0.1,localhost"
 
 
-def environment(launch: Launch, *, region: str = "us-east-1", snap_start: bool) -> dict[str, str]:
+def environment(launch: Launch, *, snap_start: bool) -> dict[str, str]:
     """Return all variables of a runtime; the function's own never displace Lambda's.
 
     Args:
         launch: What will run.
-        region: Put into ``AWS_REGION``.
         snap_start: Whether the runtime stops at its restore point after init.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
@@ -35,8 +34,8 @@ def environment(launch: Launch, *, region: str = "us-east-1", snap_start: bool) 
         "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start" if snap_start else launch.initialization,
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{launch.function}",
         "AWS_LAMBDA_LOG_STREAM_NAME": f"[{launch.version}]{launch.digest[:32]}",
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": launch.region,
+        "AWS_DEFAULT_REGION": launch.region,
         **_API,
     }
     if launch.json_logs:

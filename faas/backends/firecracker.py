@@ -17,7 +17,7 @@ from pathlib import Path
 from faas.backends.cgroup import group, share, vcpus
 from faas.backends.child import Child, child
 from faas.backends.confined import KVM, THREADS, Confinement, processor
-from faas.backends.engine import DISKS, MEMORY, STATE, Plan, Running
+from faas.backends.engine import DISKS, MEMORY, STATE, TMP, Plan, Running
 from faas.backends.firecracker_api import SOCKET, Api, opened, socket_path, until
 from faas.backends.guest import Guest
 from faas.backends.qemu_command import OVERHEAD_MIB
@@ -39,7 +39,7 @@ _BRAKING = 10.0
 _GUEST_CID = 3
 _CHANNEL = "vsock.sock"
 _LOG = "log"
-_DRIVES = ("root", "guest", *DISKS)
+_DRIVES = ("root", "guest", *DISKS, TMP)
 _KERNEL = (
     "console=ttyS0 reboot=k panic=-1 pci=off quiet loglevel=0 8250.nr_uarts=1 nokaslr "
     f"mitigations=off random.trust_cpu=on rdinit=/init {VSOCK}{PORT}"
@@ -262,6 +262,8 @@ class Firecracker:
             "guest": image.guest,
         }
         own = (*DISKS, MEMORY, STATE) if plan.restored else DISKS
+        if plan.shared:
+            own = (*own, TMP)
         for name, source in {**fixed, **{name: plan.folder / name for name in own}}.items():
             try:
                 linked(source, plan.scratch / name)
@@ -281,7 +283,7 @@ def _settings(memory_mib: int) -> dict[str, dict[str, object]]:
             "drive_id": name,
             "path_on_host": name,
             "is_root_device": False,
-            "is_read_only": True,
+            "is_read_only": name != TMP,
         }
         for name in _DRIVES
     }

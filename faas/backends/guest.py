@@ -52,7 +52,8 @@ class Guest:
         egress: Unix socket of the mesh's proxy; None: every connection is refused.
         logs: Takes each line of log.
         tasks: Runs the channel and the connections.
-        starved: Returns whether the kernel has killed something of it for want of memory.
+        starved: Returns how many of its processes the host's kernel has killed for want of
+            memory; None: the guest has a kernel of its own, which knows.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Guest:
         egress: Path | None,
         logs: Logs,
         tasks: Tasks,
-        starved: Callable[[], bool] = lambda: False,
+        starved: Callable[[], int] | None = None,
     ) -> None:
         self._vm = vm
         self._reader, self._writer = streams
@@ -71,6 +72,7 @@ class Guest:
         self._logs = logs
         self._tasks = tasks
         self._starved = starved
+        self._killed = 0
         self._clock: Clock = SystemClock()
         self._channel = Channel()
         self._pipes: dict[int, _Pipe] = {}
@@ -132,16 +134,26 @@ class Guest:
             InitFailed: The runtime reported that it cannot load the function.
             Crashed: It ended without a word.
         """
+        self._killed = self._kills()
         await self._send(Frame(Kind.LAUNCH, payload=document(order)))
         await self._settled(lambda: bool(self._seen & {Kind.PARKED, Kind.READY}))
 
-    async def restore(self, unix_ns: int, entropy: bytes) -> None:
+    async def restore(self, unix_ns: int, entropy: bytes, *, proceed: bool = False) -> None:
         """Make a clone its own: time, entropy, streams; return when its agent has done so.
+
+        Args:
+            unix_ns: The time now.
+            entropy: Of this clone alone.
+            proceed: Whether a runtime at its restore point goes on at once; see `proceeded`.
 
         Raises:
             Crashed: The guest ended instead.
         """
-        await self._send(Frame(Kind.RESTORE, payload=moment(unix_ns, entropy)))
+        frames = Frame(Kind.RESTORE, payload=moment(unix_ns, entropy)).encoded()
+        if proceed:
+            frames += self._go_on()
+        self._writer.write(frames)
+        await self._drain()
         await self.hello()
 
     async def proceed(self) -> None:
@@ -151,9 +163,22 @@ class Guest:
             InitFailed: An after-restore hook of the function failed.
             Crashed: The guest ended instead.
         """
-        self._seen -= {Kind.PARKED, Kind.READY}
-        await self._send(Frame(Kind.PROCEED))
+        self._writer.write(self._go_on())
+        await self._drain()
+        await self.proceeded()
+
+    async def proceeded(self) -> None:
+        """Return when a runtime that goes on from its restore point waits for a call.
+
+        Raises:
+            InitFailed: An after-restore hook of the function failed.
+            Crashed: The guest ended instead.
+        """
         await self._settled(lambda: Kind.READY in self._seen)
+
+    def _go_on(self) -> bytes:
+        self._seen -= {Kind.PARKED, Kind.READY}
+        return Frame(Kind.PROCEED).encoded()
 
     @property
     def parked(self) -> bool:
@@ -174,6 +199,7 @@ class Guest:
             raise self._crashed()
         await self.rest()
         self._result = None
+        self._killed = self._kills()
         self._taker = stream is not None
         self._resting = not self._extensions
         left = call.deadline_ms / 1000 - self._clock.unix_ns() / 1e9
@@ -305,14 +331,21 @@ class Guest:
     def _crashed(self) -> Crashed:
         exit_ = self._exit or {}
         status, killed = exit_.get("status"), exit_.get("signal")
-        if self._exit is None and self._starved():
-            killed = int(signal.SIGKILL)
+        starved = exit_.get("out_of_memory") is True
+        if self._starved is not None:
+            starved = self._kills() > self._killed
+            if starved and self._exit is None:
+                killed = int(signal.SIGKILL)
         return Crashed(
             self._vm,
             exit_status=status if isinstance(status, int) else None,
             signal=killed if isinstance(killed, int) else None,
             error_type=str(exit_.get("error_type") or "Runtime.ExitError"),
+            out_of_memory=starved and killed == signal.SIGKILL,
         )
+
+    def _kills(self) -> int:
+        return 0 if self._starved is None else self._starved()
 
     async def _send(self, frame: Frame) -> None:
         self._writer.write(frame.encoded())

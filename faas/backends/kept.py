@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,6 +81,12 @@ class Kept:
         self._make_room(but=folder)
         return folder
 
+    def forget(self, owner: str, *, but: Collection[Path]) -> None:
+        """Remove the images whose keys begin with ``owner``, except the folders ``but``."""
+        for folder in self._folder.glob(f"{_KIND}{owner}*"):
+            if folder not in but:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def swept(self) -> list[str]:
         """Remove what can never be used again; return the names. Blocks on the disk."""
         if not self._folder.is_dir():
@@ -123,6 +130,12 @@ class Kept:
             if isinstance(facts, dict):
                 return facts
         return {}
+
+
+def owner(function: str, version: str | None) -> str:
+    """Return how the keys of a version's images begin; of all of a function's with None."""
+    names = [function] if version is None else [function, version]
+    return "".join(f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-" for name in names)
 
 
 def _digest(file: Path) -> str:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,9 @@ from pathlib import Path
 from faas.backends import maker
 from faas.backends.bases import Bases
 from faas.backends.confined import Users
-from faas.backends.disks import Content, Disks, contents
-from faas.backends.engine import DISKS, MEMORY, Engine, Plan, Running
-from faas.backends.kept import LIMIT, Kept
+from faas.backends.disks import Content, Disks, contents, tmp_copy
+from faas.backends.engine import DISKS, MEMORY, TMP, Engine, Plan, Running
+from faas.backends.kept import LIMIT, Kept, owner
 from faas.backends.machine import Machine
 from faas.backends.order import kind, order
 from faas.vm import (
@@ -109,7 +109,6 @@ class MicroBackend:
     ) -> None:
         self._engine = engine
         self._key = engine.key()
-        self._run = places.run
         self._language = language
         self._patience = patience
         self._clock = clock or SystemClock()
@@ -142,6 +141,11 @@ class MicroBackend:
         folder = self._kept.find(self._content(launch))
         return MicroImage(launch, folder) if folder else None
 
+    def forget(self, function: str, version: str | None, *, but: Collection[VmImage]) -> None:
+        """See `faas.vm.Backend`."""
+        stay = {image.folder for image in but if isinstance(image, MicroImage)}
+        self._kept.forget(owner(function, version), but=stay)
+
     @asynccontextmanager
     async def boot(self, launch: Launch, logs: Logs) -> AsyncIterator[Vm]:
         """See `faas.vm.Backend`."""
@@ -151,6 +155,8 @@ class MicroBackend:
         async with self._folder(self._kept.scratch, id_) as folder:
             user = self._users.next()
             await self._disks.put(wanted, folder)
+            blank = await self._disks.tmp(launch.tmp_mib)
+            await asyncio.to_thread(tmp_copy, blank, folder / TMP, user)
             await self._engine.seed(base, folder, user)
             async with self._restored(id_, launch, folder, user=user, logs=logs, shared=True) as vm:
                 await _load(launch, vm, parks=self.saves(launch))
@@ -184,7 +190,7 @@ class MicroBackend:
         ) as vm:
             try:
                 async with asyncio.timeout(launch.init_timeout):
-                    await vm.guest.proceed()
+                    await vm.guest.proceeded()
             except TimeoutError:
                 raise InitTimeout(launch.function, launch.init_timeout) from None
             machine = Machine(id_, vm.guest, vm.brake(self._clock), fresh=False)
@@ -208,8 +214,10 @@ class MicroBackend:
         """Return a name for all that the image of ``launch`` depends on. Blocks on the disk."""
         told = order(launch, devices=True, snap_start=True, uid=_SANDBOX_USER)
         disks = self._disks.key(contents(launch, None))
-        parts = (self._key, launch.memory_mib, json.dumps(told, sort_keys=True), disks)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+        sizes = (launch.memory_mib, launch.tmp_mib)
+        parts = (self._key, *sizes, json.dumps(told, sort_keys=True), disks)
+        content = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+        return owner(launch.function, launch.version) + content
 
     @asynccontextmanager
     async def _folder(self, make: Callable[[str], Path], name: str) -> AsyncIterator[Path]:
@@ -231,8 +239,7 @@ class MicroBackend:
         shared: bool,
     ) -> AsyncIterator[Running]:
         """Enter with a VM that goes on from ``folder`` with a clock and entropy of its own."""
-        beside = folder.parent if shared else self._run
-        async with self._folder(partial(maker.scratch, beside), f"{id_}-files") as scratch:
+        async with self._folder(partial(maker.scratch, folder.parent), f"{id_}-files") as scratch:
             plan = Plan(
                 id_,
                 folder,
@@ -244,17 +251,29 @@ class MicroBackend:
                 egress=launch.egress,
                 logs=logs,
             )
+            if not shared:
+                await self._own_tmp(id_, folder / TMP, plan.tmp, user)
             async with self._engine.started(plan) as vm:
                 try:
                     async with asyncio.timeout(_RESTORED):
                         await vm.load()
-                        await vm.guest.restore(self._clock.unix_ns(), os.urandom(_ENTROPY))
+                        await vm.guest.restore(
+                            self._clock.unix_ns(), os.urandom(_ENTROPY), proceed=not shared
+                        )
                         await vm.guest.set_clock(self._clock.unix_ns())
                 except (Crashed, ConnectionError):
                     raise vm.ended() from None
                 except TimeoutError:
                     raise BootFailed(id_, f"no sign of life in {_RESTORED:g} s") from None
                 yield vm
+
+    @staticmethod
+    async def _own_tmp(id_: str, saved: Path, own: Path, user: int | None) -> None:
+        """Give a clone a disk with what init left on the one that was saved."""
+        try:
+            await asyncio.to_thread(tmp_copy, saved, own, user)
+        except OSError as error:
+            raise BootFailed(id_, f"{TMP}: {error.strerror}", "a disk to start from") from None
 
     async def _make_base(self, folder: Path, memory_mib: int) -> None:
         """Boot a VM without a function and save it in ``folder``."""
@@ -272,14 +291,15 @@ class MicroBackend:
         raise failure
 
     async def _boot_base(self, folder: Path, memory_mib: int, patience: float) -> None:
-        name = f"base-{memory_mib}"
+        name, user = f"base-{memory_mib}", self._users.next()
+        await asyncio.to_thread(tmp_copy, None, folder / TMP, user)
         async with self._folder(partial(maker.scratch, folder.parent), name) as scratch:
             plan = Plan(
                 name,
                 folder,
                 scratch,
                 memory_mib,
-                self._users.next(),
+                user,
                 shared=True,
                 restored=False,
                 egress=None,

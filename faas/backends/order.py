@@ -6,7 +6,7 @@ from faas.vm import Launch
 
 PROCESSES = 1024
 """Most processes and threads of one function, as Lambda allows."""
-CODE, LAYERS, LANGUAGE = "/dev/vdc", "/dev/vdd", "/dev/vde"
+CODE, LAYERS, LANGUAGE, TMP = "/dev/vdc", "/dev/vdd", "/dev/vde", "/dev/vdf"
 CONTAINER = "/container"
 NODE_RIC = "/var/lang/ric/index.mjs"
 _NODE_SPARE = 640 << 20
@@ -40,7 +40,6 @@ def order(
     how = kind(launch)
     function = launch.environment
     wrapper = function.get(_WRAPPER, "") if how in ("python", "node") else ""
-    account = launch.arn.split(":")[4] if launch.arn.count(":") > 4 else ""  # noqa: PLR2004
     container = launch.container
     boxed = container is not None and devices
     return {
@@ -52,14 +51,13 @@ def order(
         "root": CONTAINER if boxed else None,
         "image": LANGUAGE if boxed else None,
         "disks": _disks(launch, how) if devices else [],
-        "tmp_mib": launch.tmp_mib if devices else None,
         "data_limit": 0 if limited else _data_limit(launch, how),
         "processes": PROCESSES,
         "uid": uid,
         "function": launch.function,
         "version": launch.version,
         "handler": launch.handler,
-        "account": account,
+        "account": launch.account,
         "memory_mib": launch.memory_mib,
         "initialization": launch.initialization,
     }
@@ -83,14 +81,19 @@ def _command(launch: Launch, how: str) -> list[str]:
 
 
 def _disks(launch: Launch, how: str) -> list[Disk]:
+    disks: list[Disk] = [{"device": TMP, "at": "/tmp", "writable": True}]  # noqa: S108
     if how == "container":
-        return []
-    disks: list[Disk] = [{"device": CODE, "at": "/var/task"}]
+        return disks
+    disks.append(_disk(CODE, "/var/task"))
     if launch.layers:
-        disks.append({"device": LAYERS, "at": "/opt"})
+        disks.append(_disk(LAYERS, "/opt"))
     if how == "node":
-        disks.append({"device": LANGUAGE, "at": "/var/lang"})
+        disks.append(_disk(LANGUAGE, "/var/lang"))
     return disks
+
+
+def _disk(device: str, at: str) -> Disk:
+    return {"device": device, "at": at, "writable": False}
 
 
 def _data_limit(launch: Launch, how: str) -> int:

@@ -5,18 +5,19 @@ import itertools
 import logging
 import os
 import platform
-import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 from faas.backends import seccomp
 from faas.backends.cgroup import Group, Hierarchy, group, hierarchy, share
 from faas.backends.child import Child, child, descendants
+from faas.backends.confined import Users
 from faas.backends.guest import Guest
+from faas.backends.loop import Loops, mounted
 from faas.backends.machine import Machine
 from faas.backends.order import PROCESSES, kind, order
 from faas.backends.sandbox import View, bubblewrap, unshared
@@ -35,11 +36,9 @@ _HELLO = 10.0
 _STOPPING = 5.0
 """Seconds for a sandbox to stand still."""
 _LOOK_AGAIN = 0.001
-_OVERHEAD_MIB = 32
+_OVERHEAD_MIB = 16
 """What the sandbox and the agent take beside the function."""
 _OVERHEAD_PROCESSES = 64
-_UIDS = range(1_900_000_000, 2_000_000_000)
-"""Host users that sandboxes become when root starts them; no distribution gives these out."""
 
 
 class ProcessBackend:
@@ -65,8 +64,9 @@ class ProcessBackend:
         self._cache = cache
         self._bubblewrap = bubblewrap
         self._reason = reason
+        self._loops = Loops(cache)
         self._numbers = itertools.count(1)
-        self._uids = itertools.cycle(_UIDS[secrets.randbelow(len(_UIDS)) :])
+        self._users = Users()
         self._groups: Hierarchy | None = groups or hierarchy()
 
     @property
@@ -85,11 +85,20 @@ class ProcessBackend:
         """See `faas.vm.Backend`."""
         return None
 
+    def forget(self, function: str, version: str | None, *, but: Collection[VmImage]) -> None:
+        """See `faas.vm.Backend`: there are none."""
+
     @asynccontextmanager
     async def boot(self, launch: Launch, logs: Logs) -> AsyncIterator[Vm]:
         """See `faas.vm.Backend`."""
         id_ = f"{launch.function}-p{next(self._numbers)}"
-        view = await asyncio.to_thread(self._view, launch)
+        async with self._loops.tmp(launch.tmp_mib) as tmp:
+            view = await asyncio.to_thread(self._view, launch, tmp)
+            async with self._booted(id_, launch, view, logs) as vm:
+                yield vm
+
+    @asynccontextmanager
+    async def _booted(self, id_: str, launch: Launch, view: View, logs: Logs) -> AsyncIterator[Vm]:
         ours, theirs = socket.socketpair()
         rules = _rules() if self._bubblewrap else None
         fds = [theirs.fileno()] if rules is None else [theirs.fileno(), rules]
@@ -107,7 +116,7 @@ class ProcessBackend:
                         egress=launch.egress,
                         logs=logs,
                         tasks=running,
-                        starved=lambda: limits is not None and limits.oom_killed() > 0,
+                        starved=lambda: 0 if limits is None else limits.oom_killed(),
                     )
                     try:
                         await _said_hello(id_, guest, sandbox)
@@ -140,7 +149,7 @@ class ProcessBackend:
             where=self._groups,
         )
 
-    def _view(self, launch: Launch) -> View:
+    def _view(self, launch: Launch, tmp: str | None) -> View:
         files = laid_out(self._cache)
         container = launch.container
         return View(
@@ -152,16 +161,23 @@ class ProcessBackend:
             hosts=files / "hosts",
             tmp_mib=launch.tmp_mib,
             layers=merged(launch.layers, self._cache) if container is None else None,
-            language=runtime_root(launch.runtime, self._cache) if kind(launch) == "node" else None,
+            language=(
+                runtime_root(launch.runtime, self._cache, progress=logger.warning)
+                if kind(launch) == "node"
+                else None
+            ),
             image=container.root if container is not None else None,
+            tmp=tmp,
         )
 
     def _command(self, view: View, fds: Sequence[int], limits: Group | None) -> Sequence[str]:
         channel, *rules = fds
-        uid = next(self._uids) if os.geteuid() == 0 else None
+        uid = self._users.next()
         if self._bubblewrap:
             filtered = rules[0] if rules else None
             argv = [self._bubblewrap, *bubblewrap(view, channel, uid, seccomp=filtered)]
+            if view.tmp is not None:
+                argv = mounted(view.tmp, argv)
         else:
             argv = unshared(view, channel, uid)
         return limits.entering(argv) if limits is not None else argv

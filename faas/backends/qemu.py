@@ -11,7 +11,7 @@ from pathlib import Path
 from faas.backends.cgroup import Group, group, share
 from faas.backends.confined import KVM, THREADS, Confinement, processor
 from faas.backends.engine import MEMORY, STATE, Plan, Running
-from faas.backends.qemu_command import TRANSLATED_MIB, Accelerator, Hardware
+from faas.backends.qemu_command import TMP, TRANSLATED_MIB, Accelerator, Hardware
 from faas.backends.qemu_vm import started
 from faas.backends.sparse import linked, sparse_copy
 from faas.image.built import Image
@@ -84,18 +84,19 @@ class Qemu:
             where=self._confinement.groups,
         ) as held:
             command = partial(self._command, hardware, plan.user, held)
-            async with started(plan, self._files(hardware, plan.folder), command) as vm:
+            async with started(plan, self._files(hardware, plan), command) as vm:
                 yield vm
 
-    def _files(self, hardware: Hardware, folder: Path) -> list[Path]:
+    def _files(self, hardware: Hardware, plan: Plan) -> list[Path]:
         image = self._image
         fixed = {
             "root": image.root,
             "guest": image.guest,
             "kernel": image.kernel,
             "boot": image.boot,
+            TMP: plan.tmp,
         }
-        return [fixed.get(name, folder / name) for name in hardware.files()]
+        return [fixed.get(name, plan.folder / name) for name in hardware.files()]
 
     def _command(
         self,

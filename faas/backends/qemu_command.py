@@ -12,10 +12,12 @@ TRANSLATED_MIB = 32
 
 DISKS = ("root", "guest", "code", "layers", "language")
 """What the guest reads, ``/dev/vda`` and on."""
+TMP = "tmp"
+"""What it writes to: the disk after these."""
 
 _KERNEL = (
     "console=ttyS0 reboot=t panic=-1 quiet loglevel=0 8250.nr_uarts=1 nokaslr mitigations=off "
-    "random.trust_cpu=on rdinit=/init"
+    "random.trust_cpu=on rdinit=/init psi=0 nowatchdog audit=0 lsm=yama cgroup_disable=memory"
 )
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
@@ -79,7 +81,7 @@ class Hardware:
     def files(self) -> tuple[str, ...]:
         """Return the names of the files that QEMU is given, open."""
         boot = () if self.restored else ("kernel", "boot")
-        return ("memory", *DISKS, *boot)
+        return ("memory", *DISKS, TMP, *boot)
 
     def command(self, files: tuple[int, ...], channel: int, monitor: int) -> list[str]:
         """Return QEMU's command line.
@@ -108,7 +110,8 @@ class Hardware:
             ),
             *("-chardev", "ringbuf,id=console,size=65536", "-serial", "chardev:console"),
             *self._start(at),
-            *(argument for name in DISKS for argument in _disk(name, at[name])),
+            *(argument for name in DISKS for argument in _read_only(name, at[name])),
+            *_disk(TMP, f"cache=unsafe,file=/proc/self/fd/{at[TMP]}"),
             *("-device", "virtio-serial-device,max_ports=2"),
             *("-chardev", f"socket,id=channel,fd={channel}"),
             *("-device", "virtserialport,chardev=channel,name=wherry.0"),
@@ -125,13 +128,17 @@ class Hardware:
         ]
 
 
-def _disk(name: str, file: int) -> list[str]:
-    """Return a read-only device."""
+def _read_only(name: str, file: int) -> list[str]:
+    """Return a disk in a file that QEMU's user may not open itself."""
     return [
         *("-add-fd", f"fd={file},set={file}"),
-        *(
-            "-drive",
-            f"if=none,id={name},format=raw,readonly=on,file.locking=off,file=/dev/fdset/{file}",
-        ),
+        *_disk(name, f"readonly=on,file=/dev/fdset/{file}"),
+    ]
+
+
+def _disk(name: str, options: str) -> list[str]:
+    """Return a disk."""
+    return [
+        *("-drive", f"if=none,id={name},format=raw,file.locking=off,{options}"),
         *("-device", f"virtio-blk-device,drive={name}"),
     ]

@@ -125,7 +125,7 @@ async def started(plan: Plan, files: Sequence[Path], command: Command) -> AsyncI
 
     Args:
         plan: What it is.
-        files: What it is given, open; the first is its memory.
+        files: What it is given, open; it writes to the first, its memory, and to ``plan.tmp``.
         command: Makes the command line from descriptors: of ``files``, of a socket to the
             agent's port, of a socket for QMP.
 
@@ -135,7 +135,7 @@ async def started(plan: Plan, files: Sequence[Path], command: Command) -> AsyncI
     channel, far_channel = socket.socketpair()
     control, far_control = socket.socketpair()
     with channel, far_channel, control, far_control, ExitStack() as opened:
-        fds = [_opened(plan.id, path, opened, write=path == files[0]) for path in files]
+        fds = [_opened(plan.id, path, opened, write=path in (files[0], plan.tmp)) for path in files]
         saved = _opened(plan.id, plan.folder / STATE, opened) if plan.restored else None
         ends = (far_channel.fileno(), far_control.fileno())
         inherited = [*fds, *ends, *(() if saved is None else (saved,))]

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from faas.channel import ChannelError, Frame, Kind, document
+from faas.running.outcome import TOO_LARGE
 from faas.vm import MAX_PAYLOAD, Answer, InitFailed
-
-_TOO_LARGE = "Function.ResponseSizeTooLarge"
 
 
 @dataclass(slots=True)
@@ -50,8 +49,8 @@ def answer_of(result: Result) -> Answer:
             f"Response payload size ({result.size} bytes) exceeded maximum allowed payload size "
             f"({MAX_PAYLOAD} bytes)."
         )
-        body = document({"errorType": _TOO_LARGE, "errorMessage": said})
-        return Answer(body, _TOO_LARGE, "application/json", result.used_mib())
+        body = document({"errorType": TOO_LARGE, "errorMessage": said})
+        return Answer(body, TOO_LARGE, "application/json", result.used_mib())
     if result.streaming and result.text("error_type"):
         return streamed(result)
     error = None

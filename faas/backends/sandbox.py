@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from faas.backends.loop import MOUNT, PLACE
+
 NOBODY = 65534
 
 _LOOPBACK_UP = (
@@ -38,11 +40,12 @@ class View:
         runtime: What becomes ``/var/runtime``.
         code: What becomes ``/var/task``.
         hosts: What becomes ``/etc/hosts``.
-        tmp_mib: Size of ``/tmp``.
+        tmp_mib: Size of ``/tmp`` where it is memory.
         layers: What becomes ``/opt``; None: an empty folder.
         language: What becomes ``/var/lang``; None: nothing.
         image: A container's root, whose folders are shown in place of the host's; None: the
             host's libraries and programs are shown.
+        tmp: Block device that becomes ``/tmp``, to be changed; None: it is memory.
     """
 
     python: Path
@@ -55,6 +58,7 @@ class View:
     layers: Path | None = None
     language: Path | None = None
     image: Path | None = None
+    tmp: str | None = None
 
     @property
     def links(self) -> list[tuple[str, str]]:
@@ -133,7 +137,7 @@ def agent_command(view: View, fd: int, uid: int | None) -> list[str]:
 
 
 def bubblewrap(view: View, fd: int, uid: int | None, *, seccomp: int | None = None) -> list[str]:
-    """Return bubblewrap's arguments to run the agent.
+    """Return bubblewrap's arguments to run the agent; see `faas.backends.loop.mounted`.
 
     Args:
         view: What it sees.
@@ -162,11 +166,17 @@ def bubblewrap(view: View, fd: int, uid: int | None, *, seccomp: int | None = No
         *filtered,
         *shown,
         *("--proc", "/proc", "--dev", "/dev"),
-        *("--perms", "1777", "--size", str(view.tmp_mib << 20), "--tmpfs", "/tmp"),  # noqa: S108
+        *_tmp(view),
         *("--remount-ro", "/", "--chdir", "/"),
         "--",
         *agent_command(view, fd, uid),
     ]
+
+
+def _tmp(view: View) -> list[str]:
+    if view.tmp is not None:
+        return ["--bind", PLACE, "/tmp"]  # noqa: S108
+    return ["--perms", "1777", "--size", str(view.tmp_mib << 20), "--tmpfs", "/tmp"]  # noqa: S108
 
 
 def unshared(view: View, fd: int, uid: int | None) -> list[str]:
@@ -207,13 +217,13 @@ def _build(view: View, uid: int | None) -> str:
         lines += _shown(Path("$(command -v unshare)"), "./dev/.enter", "install -D /dev/null", "ro")
         enter = shlex.join([*view.through(_BESIDE), "/dev/.enter", "--user"])
         become = f'{enter} --map-user={NOBODY} --map-group={NOBODY} -- "$@"'
-    size = view.tmp_mib << 20
+    memory = f"mount -t tmpfs -o mode=1777,nosuid,nodev,size={view.tmp_mib << 20} tmp"
     return "\n".join(
         [
             *lines,
             "mkdir -p ./proc ./tmp ./old",
             "mount -t proc -o nosuid,nodev,noexec proc ./proc",
-            f"mount -t tmpfs -o mode=1777,nosuid,nodev,size={size} tmp ./tmp",
+            f"{memory if view.tmp is None else f'{MOUNT} {view.tmp}'} ./tmp",
             shlex.join([str(view.python), "-I", "-S", "-c", _LOOPBACK_UP]),
             "leave=$(command -v umount)",
             "pivot_root . old",

@@ -27,14 +27,20 @@ def linked(source: Path, target: Path) -> None:
 
 def sparse_copy(source: Path, target: Path) -> None:
     """Copy a file without its holes, in the kernel where both ends are on one file system."""
-    with source.open("rb") as original, target.open("wb") as copy:
+    with target.open("wb") as copy:
+        sparse_fill(source, copy.fileno())
+
+
+def sparse_fill(source: Path, copy: int) -> None:
+    """Fill an empty file, by its descriptor, as `sparse_copy` does."""
+    with source.open("rb") as original:
         size = os.fstat(original.fileno()).st_size
-        copy.truncate(size)
+        os.truncate(copy, size)
         start = 0
         while (start := _next(original.fileno(), start, os.SEEK_DATA)) < size:
             end = _next(original.fileno(), start, os.SEEK_HOLE)
             while start < end:
-                start += _copied(original.fileno(), copy.fileno(), start, end - start)
+                start += _copied(original.fileno(), copy, start, end - start)
 
 
 def _copied(source: int, target: int, at: int, size: int) -> int:

@@ -8,6 +8,8 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
 
 import hashlib
 
+from faas.telemetry.tracing import read
+
 LIMIT = 16
 """How often one function may run in one chain of events."""
 _KEY = "Lineage="
@@ -18,11 +20,13 @@ def counted(trace_id: str, function: str, *, event: str) -> tuple[str, int]:
     """Return the trace header with one more run of ``function``, and its runs in this chain.
 
     Args:
-        trace_id: X-Ray header as it came; empty: the chain starts here.
+        trace_id: X-Ray header or ``traceparent`` as it came; empty: the chain starts here.
         function: The function's name.
         event: The event's id; a chain that starts here is named after it.
     """
-    parts = [part for part in trace_id.split(";") if part]
+    known = None if "=" in trace_id else read(trace_id)
+    header = trace_id if known is None else known.header()
+    parts = [part for part in header.split(";") if part]
     found = next((part for part in parts if part.startswith(_KEY)), _KEY)
     runs = _parsed(found.removeprefix(_KEY))
     name = hashlib.sha256(function.encode()).hexdigest()[:8]

@@ -25,12 +25,17 @@ class Response:
     version: str
     error: str | None
 
+    def context(self) -> dict[str, Any]:
+        """Return the ``responseContext`` of records."""
+        said: dict[str, Any] = {"statusCode": 200, "executedVersion": self.version}
+        return said if self.error is None else {**said, "functionError": self.error}
+
 
 def record(progress: Progress, payload: bytes, response: Response | None, *, now: float) -> bytes:
     """Return the record of an ended event, at most `MAX_EVENT` bytes.
 
-    A record over the limit is written without the response's payload, then without the
-    request's: null stands in their place.
+    A record over the limit, or too deep to be written, is written without the response's
+    payload, then without the request's: null stands in their place.
 
     Args:
         progress: The event, ended.
@@ -51,17 +56,14 @@ def record(progress: Progress, payload: bytes, response: Response | None, *, now
         "requestPayload": parsed(payload),
     }
     if response is not None:
-        context: dict[str, Any] = {"statusCode": 200, "executedVersion": response.version}
-        if response.error is not None:
-            context["functionError"] = response.error
-        document["responseContext"] = context
+        document["responseContext"] = response.context()
         document["responsePayload"] = parsed(response.payload)
     for dropped in ("responsePayload", "requestPayload"):
         body = _encoded(document)
-        if len(body) <= MAX_EVENT:
+        if body is not None and len(body) <= MAX_EVENT:
             return body
         document[dropped] = None
-    return _encoded(document)
+    return _encoded(document) or b"{}"
 
 
 def letter_attributes(progress: Progress) -> dict[str, tuple[str, str]]:
@@ -98,5 +100,10 @@ def parsed(payload: bytes) -> Any:
         return payload.decode(errors="replace")
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+def _encoded(document: dict[str, Any]) -> bytes | None:
+    """Return a document as JSON; None when it is deeper than can be written."""
+    try:
+        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    except RecursionError:
+        return None
+    return text.encode(errors="replace")

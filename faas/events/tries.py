@@ -17,8 +17,8 @@ from faas.model.concurrency import Reserved
 from faas.model.delivery import Delivery
 from faas.model.function import Reference
 from faas.model.recursion import Recursion
-from faas.outcome import Outcome
 from faas.records import Records
+from faas.running.outcome import Outcome
 from wherry.errors import WherryError
 from wherry.store import Store
 
@@ -107,9 +107,10 @@ class Tries:
 
 
 def _message(payload: bytes) -> str:
-    """Return the error's text out of an error document."""
+    """Return the error's text out of an error document, as text that can be written."""
     with suppress(ValueError, RecursionError):
         document = json.loads(payload)
         if isinstance(document, dict):
-            return str(document.get("errorMessage") or document.get("errorType") or "")
+            said = str(document.get("errorMessage") or document.get("errorType") or "")
+            return said.encode(errors="replace").decode()
     return ""

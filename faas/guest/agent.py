@@ -5,10 +5,10 @@ import fcntl
 import json
 import os
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from faas.guest.instance import Instance
 from faas.guest.link import Kind, Link
@@ -21,6 +21,13 @@ from faas.guest.wire import HostGone, Port, Stream, Wire, vsock
 _RNDADDENTROPY = 0x40085203
 _RNDRESEEDCRNG = 0x5207
 _MOMENT = struct.Struct("!Q")
+_ENTROPY = struct.Struct("ii")
+_RUNTIME = (
+    *("-s", "-P", "-c"),
+    "import awslambdaric.bootstrap, awslambdaric.lambda_runtime_client, runtime_client, tempfile",
+)
+"""What loads what Python's runtime needs, and ends."""
+_PLACE = {"PYTHONPATH": "/var/runtime", "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
 
 
 class Agent:
@@ -31,6 +38,7 @@ class Agent:
         self._instance = Instance(link)
         self._server = Server(self._instance.answer)
         self._proxy = Proxy(link)
+        self._self = _Self()
         self._event: tuple[int, dict[str, str], bytearray] | None = None
 
     def run(self) -> None:
@@ -52,13 +60,14 @@ class Agent:
                 end = json.loads(payload)
                 _start(lambda: self._instance.shut_down(end["reason"], end["seconds"]))
             case Kind.CLOCK:
-                _set_clock(payload)
+                self._self.take(payload)
             case Kind.RESTORE:
-                _set_clock(payload)
+                self._self.take(payload)
                 self._link.restart()
                 self._proxy.reset()
                 self._link.hello()
             case Kind.HOLD:
+                self._self.prepare()
                 self._link.hold()
             case Kind.PROCEED:
                 self._instance.api.proceed.put({}, b"")
@@ -99,9 +108,17 @@ def main() -> None:
         os.setgroups([])
         os.setresgid(options.uid, options.uid, options.uid)
         os.setresuid(options.uid, options.uid, options.uid)
+    if options.fd is None:
+        _read_ahead()
     link = Link(_wire(options))
     link.hello()
     Agent(link).run()
+
+
+def _read_ahead() -> None:
+    """Load Python's runtime once, so that no function waits for the disk with it."""
+    pid = os.posix_spawn(sys.executable, [sys.executable, *_RUNTIME], _PLACE)
+    os.waitpid(pid, 0)
 
 
 def _start(service: Callable[[], None]) -> None:
@@ -114,13 +131,24 @@ def _wire(options: argparse.Namespace) -> Wire:
     return Port() if options.port else Stream(options.fd)
 
 
-def _set_clock(payload: bytes) -> None:
-    """Take over the host's time, and its entropy where there is some."""
-    (moment,) = _MOMENT.unpack_from(payload)
-    time.clock_settime_ns(time.CLOCK_REALTIME, moment)
-    entropy = payload[_MOMENT.size :]
-    if entropy:
-        with Path("/dev/urandom").open("wb", buffering=0) as pool:
-            pack = struct.pack("ii", len(entropy) * 8, len(entropy)) + entropy
-            fcntl.ioctl(pool, _RNDADDENTROPY, pack)
-            fcntl.ioctl(pool, _RNDRESEEDCRNG)
+class _Self:
+    """What makes a clone itself: the host's time, and entropy of its own."""
+
+    def __init__(self) -> None:
+        self._pool: int | None = None
+
+    def prepare(self) -> None:
+        """Open what `take` needs, so that a clone finds it open."""
+        if self._pool is None:
+            self._pool = os.open("/dev/urandom", os.O_WRONLY | os.O_CLOEXEC)
+
+    def take(self, payload: bytes) -> None:
+        """Take over the time, and the entropy where there is some."""
+        time.clock_settime_ns(time.CLOCK_REALTIME, _MOMENT.unpack_from(payload)[0])
+        entropy = payload[_MOMENT.size :]
+        if entropy:
+            self.prepare()
+            assert self._pool is not None  # noqa: S101
+            pack = _ENTROPY.pack(len(entropy) * 8, len(entropy)) + entropy
+            fcntl.ioctl(self._pool, _RNDADDENTROPY, pack)
+            fcntl.ioctl(self._pool, _RNDRESEEDCRNG)

@@ -14,8 +14,8 @@ from pathlib import Path
 from faas.guest.extensions import Extension, Extensions, found
 from faas.guest.http1 import Request
 from faas.guest.link import Kind, Link
-from faas.guest.memory import peak_kib
-from faas.guest.mounts import container_root, mount_disks, size_tmp
+from faas.guest.memory import Peak, killed_for_memory
+from faas.guest.mounts import container_root, mount_disks
 from faas.guest.order import Order
 from faas.guest.output import Output
 from faas.guest.phases import Phases
@@ -53,6 +53,7 @@ class Instance:
         self.api = RuntimeApi(link, self._output, self._phases)
         self._extensions = Extensions(self._phases.rounds, self._gave_up, self._phases.registered)
         self._pids: dict[str, int] = {}
+        self._peak = Peak()
         self._runtime_ended = threading.Event()
         self._over = False
         self._ending = False
@@ -100,10 +101,11 @@ class Instance:
             return
         self._pids["runtime"] = pid
         status = ended(pid)
+        starved = status == -signal.SIGKILL and killed_for_memory(pid)
         self._runtime_ended.set()
         if not self._ending:
             self._phases.failed("failure")
-            self._exit(status)
+            self._exit(status, out_of_memory=starved)
 
     def shut_down(self, reason: str, seconds: float) -> None:
         """End the runtime, tell the extensions, wait for them, and end this process."""
@@ -125,8 +127,6 @@ class Instance:
 
     def _prepare(self, order: Order) -> None:
         mount_disks(order["disks"])
-        if order["tmp_mib"]:
-            size_tmp(order["tmp_mib"])
         if order["image"] and order["root"]:
             container_root(order["image"], order["root"])
 
@@ -215,10 +215,13 @@ class Instance:
         """Close what is open during init only; return how many extensions there are."""
         self._extensions.close()
         self.telemetry.close()
-        return len(self._extensions)
+        extensions = len(self._extensions)
+        if extensions:
+            self._flush()  # what they wrote comes before word of their rest
+        return extensions
 
     def _used(self) -> int:
-        return peak_kib(list(self._pids.values()))
+        return self._peak.kib(list(self._pids.values()))
 
     def _init_failed(self, error_type: str, message: str) -> None:
         self._over = True
@@ -235,11 +238,11 @@ class Instance:
             json.dumps(document).encode(),
         )
 
-    def _exit(self, status: int, error_type: str = "") -> None:
+    def _exit(self, status: int, error_type: str = "", *, out_of_memory: bool = False) -> None:
         self._over = True
         self._flush()
         how = {"signal": -status} if status < 0 else {"status": status}
-        self._link.send_json(Kind.EXIT, **how, error_type=error_type)
+        self._link.send_json(Kind.EXIT, **how, error_type=error_type, out_of_memory=out_of_memory)
 
     def _flush(self) -> None:
         self._beside.flush()

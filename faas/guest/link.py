@@ -49,6 +49,7 @@ class Kind(IntEnum):
 
 LOG_STREAM = 0
 VERSION = 1
+_HELLO = json.dumps({"version": VERSION}).encode()
 
 
 class StreamReset(Exception):
@@ -109,14 +110,14 @@ class Link:
 
     def hello(self) -> None:
         """Say that the agent is up."""
-        self.send_json(Kind.HELLO, version=VERSION)
+        self.send(Kind.HELLO, payload=_HELLO)
 
     def hold(self) -> None:
         """Let nobody write until `restart`, so that no frame is cut in two by a snapshot."""
         if not self._held:
             self._writing.acquire()
             self._held = True
-        self._wire.write(_frame(Kind.HELLO, 0, json.dumps({"version": VERSION}).encode()))
+        self._wire.write(_frame(Kind.HELLO, 0, _HELLO))
 
     def restart(self) -> None:
         """Start anew with another host: no streams, and the log's credit whole."""

@@ -27,16 +27,7 @@ def mount_disks(disks: list[Disk]) -> None:
         OSError: A disk has no file system, or there is no such folder.
     """
     for disk in disks:
-        _mount_disk(disk["device"], disk["at"])
-
-
-def size_tmp(mib: int) -> None:
-    """Give ``/tmp`` its size.
-
-    Raises:
-        OSError: ``/tmp`` is no file system of its own.
-    """
-    _mount("tmp", "/tmp", "tmpfs", _REMOUNT | _NOSUID | _NODEV, f"size={mib}m,mode=1777")  # noqa: S108
+        _mount_disk(disk["device"], disk["at"], writable=disk["writable"])
 
 
 def container_root(device: str, root: str) -> None:
@@ -75,14 +66,18 @@ def _show(source: Path, target: Path) -> None:
     _mount(str(source), str(target), None, _BIND)
 
 
-def _mount_disk(device: str, at: str) -> None:
-    """Mount a disk, and first forget what was read from its forerunner."""
+def _mount_disk(device: str, at: str, *, writable: bool = False) -> None:
+    """Mount a disk, and first forget what was read from its forerunner.
+
+    Of one that is written to, the tables are written when they are first used and not before.
+    """
     disk = os.open(device, os.O_RDONLY)
     try:
         fcntl.ioctl(disk, _BLKFLSBUF, 0)
     finally:
         os.close(disk)
-    _mount(device, at, "ext4", _RDONLY | _NOSUID | _NODEV)
+    flags, options = (0, "noinit_itable") if writable else (_RDONLY, None)
+    _mount(device, at, "ext4", flags | _NOSUID | _NODEV, options)
 
 
 def _mount(

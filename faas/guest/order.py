@@ -4,15 +4,17 @@ from typing import TypedDict
 
 
 class Disk(TypedDict):
-    """One disk to mount, read-only.
+    """One disk to mount.
 
     Attributes:
         device: Such as ``/dev/vdc``.
         at: Folder.
+        writable: Whether what is there may be changed.
     """
 
     device: str
     at: str
+    writable: bool
 
 
 class Order(TypedDict):
@@ -28,7 +30,6 @@ class Order(TypedDict):
         root: Folder that is the root of all that runs; None: the agent's own.
         image: Disk with the root's content; None: ``root`` is there.
         disks: What to mount before anything runs.
-        tmp_mib: Size that ``/tmp`` is given; None: it has its size.
         data_limit: Bytes of private memory; 0: the machine's own memory is the limit.
         processes: Most processes and threads of the runtime's user.
         uid: Whom to run it as; None: as the agent.
@@ -48,7 +49,6 @@ class Order(TypedDict):
     root: str | None
     image: str | None
     disks: list[Disk]
-    tmp_mib: int | None
     data_limit: int
     processes: int
     uid: int | None

@@ -130,7 +130,8 @@ class Phases:
             self.ready = True
             self._link.send_json(Kind.READY, extensions=extensions)
         elif self._invocation is not None:
-            self._report(self._invocation)
+            if self._telemetry.heard:
+                self._report(self._invocation)
             self._invocation = None
             if extensions:
                 self._link.send(Kind.RESTED)

@@ -51,6 +51,8 @@ class RuntimeApi:
         match request.method, path:
             case "GET", ["invocation", "next"]:
                 return self._next(connection)
+            case "POST", ["invocation", "rehearsal", "response"] if not self._phases.ready:
+                return accepted()
             case "POST", ["invocation", request_id, "response" | "error" as kind]:
                 return self._result(request_id, kind, request)
             case "POST", ["init" | "restore" as phase, "error"]:
@@ -72,6 +74,7 @@ class RuntimeApi:
 
     def _park(self, connection: socket.socket) -> bytes | None:
         self._output.flush()
+        self._phases.used()  # a clone that looks again finds its files open
         self._phases.park()
         if not self.proceed.take(connection):
             return None

@@ -51,6 +51,11 @@ class Telemetry:
         self._subscribers: dict[str, Subscriber] = {}
         self._early: deque[dict[str, object]] | None = deque(maxlen=_EARLY)
 
+    @property
+    def heard(self) -> bool:
+        """Whether somebody hears of events, or may yet subscribe."""
+        return self._early is not None or bool(self._subscribers)
+
     def emit(self, kind: str, record: object) -> None:
         """Tell of one thing that happened now; never blocks.
 
@@ -58,7 +63,7 @@ class Telemetry:
             kind: ``platform.start`` and so on, ``function`` or ``extension``.
             record: What is said of it, as JSON.
         """
-        if self._early is None and not self._subscribers:
+        if not self.heard:
             return
         event: dict[str, object] = {"time": stamp(), "type": kind, "record": record}
         with self._lock:
@@ -69,7 +74,7 @@ class Telemetry:
 
     def log(self, kind: str, line: bytes) -> None:
         """Tell of one line of log, as `emit` does."""
-        if self._early is not None or self._subscribers:
+        if self.heard:
             self.emit(kind, line.decode("utf-8", "replace"))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Read-only disks: a folder as an ext4 image, made without root."""
+"""Disks: a folder as an ext4 image, or an empty one to write to, made without root."""
 
 import asyncio
 from pathlib import Path
@@ -9,6 +9,8 @@ _BLOCK = 4096
 _SPARE = 4 << 20
 _PER_FILE = 512
 """Bytes that an inode takes, with room to spare."""
+_RESERVED_MIB = 24
+"""What the kernel keeps of a file system that is written to, and what its tables take."""
 
 
 async def ext4(source: Path, target: Path, *, capacity: int | None = None) -> None:
@@ -35,6 +37,35 @@ async def ext4(source: Path, target: Path, *, capacity: int | None = None) -> No
     if capacity is not None:
         with target.open("r+b") as image:
             image.truncate(capacity)
+
+
+async def blank_ext4(target: Path, *, mib: int, capacity: int) -> None:
+    """Write an empty file system that anybody may write to.
+
+    It has no journal, and its tables are written when they are first used, so that the file is
+    small: whoever mounts it says ``noinit_itable``.
+
+    Args:
+        target: New file.
+        mib: What fits on it.
+        capacity: Bytes that the disk shows.
+
+    Raises:
+        BootFailed: mke2fs failed.
+    """
+    size = mib + mib // 64 + _RESERVED_MIB << 20
+    await _run(
+        target.name,
+        "mke2fs",
+        *("-q", "-F", "-t", "ext4", "-b", str(_BLOCK), "-m", "0", "-i", "16384"),
+        *("-O", "^has_journal,^resize_inode"),
+        *("-E", "root_owner=0:0,packed_meta_blocks=1,lazy_itable_init=1,nodiscard"),
+        *(str(target), str(size // _BLOCK)),
+    )
+    await _run(target.name, "debugfs", "-w", "-R", "rmdir lost+found", str(target))
+    await _run(target.name, "debugfs", "-w", "-R", "sif <2> mode 041777", str(target))
+    with target.open("r+b") as image:
+        image.truncate(capacity)
 
 
 async def _run(name: str, program: str, *arguments: str) -> None:

@@ -1,7 +1,9 @@
 """The files that every guest needs, laid out as it finds them, cached by content."""
 
+import compileall
 import hashlib
 import os
+import py_compile
 import re
 import shutil
 import tempfile
@@ -13,8 +15,12 @@ import faas.guest
 from wherry.errors import StartError
 
 RUNTIME = "awslambdaric"
+_PLACES = {"runtime": "/var/runtime", "agent": "/var/wherry"}
+"""Where guests find what."""
 HOSTS = "127.0.0.1 localhost function sandbox sandbox.localdomain\n"
 """A guest's ``/etc/hosts``; extensions know the place where they listen as ``sandbox``."""
+_RECIPE = "compiled"
+"""Changes when the way from files to layout does."""
 _REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 _WAY_OUT = "install it with: pip install 'wherry[faas]'"
 
@@ -40,6 +46,7 @@ def laid_out(cache: Path) -> Path:
         scratch.chmod(0o755)
         for name, source in files.items():
             _copy(source, scratch, name)
+        _compile(scratch)
         (scratch / "hosts").write_text(HOSTS)
         (scratch / "hosts").chmod(0o644)
         _publish(scratch, made)
@@ -80,7 +87,7 @@ def _name(requirement: str) -> str:
 
 
 def _digest(files: dict[str, Path]) -> str:
-    digest = hashlib.sha256(HOSTS.encode())
+    digest = hashlib.sha256((_RECIPE + HOSTS).encode())
     for name, source in sorted(files.items()):
         content = hashlib.sha256(source.read_bytes()).digest()
         digest.update(name.encode() + b"\0" + content)
@@ -95,6 +102,22 @@ def _copy(source: Path, root: Path, name: str) -> None:
     target.chmod(0o644)
     for parent in target.relative_to(root).parents:
         (root / parent).chmod(0o755)
+
+
+def _compile(root: Path) -> None:
+    """Compile all modules: a guest cannot keep what it compiles itself."""
+    for name, there in _PLACES.items():
+        compileall.compile_dir(
+            root / name,
+            quiet=2,
+            stripdir=str(root / name),
+            prependdir=there,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+    for folder in root.rglob("__pycache__"):
+        folder.chmod(0o755)
+        for file in folder.iterdir():
+            file.chmod(0o644)
 
 
 def _publish(scratch: Path, made: Path) -> None:

@@ -10,7 +10,7 @@ from faas.events.event import Event
 from faas.events.shapes import Response
 from faas.lambda_errors import ResourceNotFound, TooManyRequests
 from faas.model.mapping import EventSourceMapping
-from faas.outcome import Outcome
+from faas.running.outcome import Outcome
 from wherry.errors import WherryError
 
 logger = logging.getLogger(__name__)

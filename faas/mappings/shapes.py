@@ -184,8 +184,5 @@ def given_up(
         },
     }
     if response is not None:
-        context: dict[str, Any] = {"statusCode": 200, "executedVersion": response.version}
-        if response.error is not None:
-            context["functionError"] = response.error
-        document["responseContext"] = context
+        document["responseContext"] = response.context()
     return json.dumps(document, separators=(",", ":")).encode()

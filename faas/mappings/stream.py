@@ -47,7 +47,6 @@ _RENEW_SECONDS = 5.0
 _BLOCK_MS = 500
 _LAST_WAIT = 30.0
 _GROUP_EXISTS = "BUSYGROUP"
-_NO_GROUP = "NOGROUP"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 LATEST = "$LATEST"
+MAX_ENVIRONMENT = 4096
+"""Most bytes in a function's variables, as JSON. Source: Lambda quotas."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REFERENCE = re.compile(
     r"(?:arn:aws[a-z-]*:lambda:)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):)?"
@@ -67,13 +69,22 @@ class Logging:
 
 
 @dataclass(frozen=True, slots=True)
+class Vpc:
+    """Where on AWS a function would have a network card: kept and shown, without an effect."""
+
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    ipv6: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """One function, or one published version of it, and how it is to run.
 
     Attributes:
         name: 1 to 64 of ``A-Za-z0-9-_``; unique.
         arn: The name as AWS spells it, without a qualifier.
-        runtime: ``python3.11``, ``nodejs20.x``, ``provided.al2023``; empty for an image.
+        runtime: ``python3.11``, ``nodejs22.x``, ``provided.al2023``; empty for an image.
         handler: As the runtime reads it; empty for an image.
         digest: SHA-256 of the code package or the image, in hex: names its directory.
         code_size: Bytes in the uploaded package.
@@ -99,6 +110,7 @@ class Function:
         sealed: Base64 of its variables when the vault cannot read them; empty: it can.
         reason_code: Lambda's code that goes with ``reason``.
         image_manifest: Digest of the image's manifest, ``sha256:HEX``; empty when it has none.
+        vpc: See `Vpc`.
     """
 
     name: str
@@ -135,6 +147,7 @@ class Function:
     sealed: str = ""
     reason_code: str = ""
     image_manifest: str = ""
+    vpc: Vpc = Vpc()
 
     @property
     def code_sha256(self) -> str:

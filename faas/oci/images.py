@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from faas.code.package import present, put_in_place, root_of
 from faas.model.function import Function
 from faas.oci.archive import found
 from faas.oci.documents import Config, ImageError, config_of, is_digest
@@ -15,7 +16,6 @@ from faas.oci.image import Image, Progress, Source, merged
 from faas.oci.lay import laid_out
 from faas.oci.reference import InFile, InRegistry, in_file, in_registry
 from faas.oci.registry import Registry
-from faas.package import root_of
 from faas.vm import Container
 
 _CONFIG = "image.json"
@@ -40,43 +40,49 @@ class ImagePackage:
     manifest: str
 
 
-async def taken(text: str, code_dir: Path, progress: Progress) -> ImagePackage:
+async def taken(
+    text: str, code_dir: Path, progress: Progress, *, files: bool = True
+) -> ImagePackage:
     """Have the image ``text`` under ``code_dir``; one that is there already is not fetched again.
 
     Args:
         text: A path, ``oci:PATH``, ``docker-archive:PATH`` or ``[HOST/]NAME[:TAG][@DIGEST]``.
         code_dir: Where code packages are.
         progress: Told each step; may be called from a thread.
+        files: Whether a path is taken, or registries only.
 
     Raises:
         ImageError: There is no such image, or it is damaged, hostile, over a limit or for another
             machine.
     """
     await asyncio.to_thread(code_dir.mkdir, parents=True, exist_ok=True)
-    async with opened(text, code_dir) as (source, image):
+    async with opened(text, code_dir, files=files) as (source, image):
         made = ImagePackage(
             image.digest, image.size, root_of(code_dir, image.digest), image.config, image.manifest
         )
-        if not made.root.is_dir():
+        if not await asyncio.to_thread(present, code_dir, image.digest):
             await source.fetch(image, progress)
             await asyncio.to_thread(_laid_out, image, code_dir, progress)
         return made
 
 
 @asynccontextmanager
-async def opened(text: str, scratch: Path) -> AsyncIterator[tuple[Source, Image]]:
+async def opened(
+    text: str, scratch: Path, *, files: bool = True
+) -> AsyncIterator[tuple[Source, Image]]:
     """Enter with an image that was found, and where it is kept.
 
     Args:
         text: See `taken`.
         scratch: Existing folder, in which layers are put until the context is left.
+        files: See `taken`.
 
     Raises:
         ImageError: See `taken`.
     """
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=scratch, prefix=".taking-"))
     try:
-        place = await asyncio.to_thread(_place, text)
+        place = await asyncio.to_thread(_place, text) if files else _elsewhere(text)
         if isinstance(place, InFile):
             source: Source = await asyncio.to_thread(
                 found, Path(place.path), place.tag, folder, text
@@ -124,6 +130,17 @@ def container(code_dir: Path, function: Function) -> Container:
     return Container(root_of(code_dir, function.digest), command, environment, working)
 
 
+def _elsewhere(text: str) -> InRegistry:
+    """Return the registry that has an image, without a look at this machine's files."""
+    if in_file(text) is not None or text.startswith(("/", "./", "../")):
+        raise ImageError(
+            f"image {text[:200]!r}: found a path, expected [HOST/]NAME[:TAG][@sha256:HEX]: callers "
+            "who sign may not name files of the server; push the image to a registry, or declare "
+            "the function in YAML"
+        )
+    return in_registry(text)
+
+
 def _place(text: str) -> InFile | InRegistry:
     written, _, digest = text.partition("@")
     if not is_digest(digest):
@@ -133,11 +150,18 @@ def _place(text: str) -> InFile | InRegistry:
         return replace(named, digest=digest)
     if not text.startswith("docker://"):
         path, _, tag = written.rpartition(":")
-        if Path(written).exists():
+        if _there(written):
             return InFile(written, digest=digest)
-        if path and Path(path).exists():
+        if path and _there(path):
             return InFile(path, tag, digest)
     return in_registry(text)
+
+
+def _there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # such as a name that is too long for any file
+        return False
 
 
 def _laid_out(image: Image, code_dir: Path, progress: Progress) -> None:
@@ -150,8 +174,4 @@ def _laid_out(image: Image, code_dir: Path, progress: Progress) -> None:
         staged.chmod(0o755)
         laid_out(image, tree, staged / "root")
         (staged / _CONFIG).write_bytes(image.body)
-        try:
-            staged.rename(code_dir / image.digest)
-        except OSError:
-            if not root_of(code_dir, image.digest).is_dir():
-                raise
+        put_in_place(staged, code_dir, image.digest)

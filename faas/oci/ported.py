@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from faas.code.package import MAX_UNZIPPED, MAX_ZIPPED
+from faas.code.packed import BuildError, packed
+from faas.functions.layers import MAX_LAYERS
 from faas.oci.documents import ImageError
 from faas.oci.image import Image, Progress, contents, merged, written
 from faas.oci.linked import MAGIC, Unfit, library, needed
 from faas.oci.port import PREFIXES, Place, Skip, Sorted, Taken, code_folder, ordered
 from faas.oci.recognised import Recognised, recognised
 from faas.oci.tree import File, Merged
-from faas.package import MAX_UNZIPPED, MAX_ZIPPED
-from faas.packed import BuildError, packed
 
-MAX_LAYERS = 5
-"""Source: Lambda quotas, "Function layers"."""
 _SCRIPTS = (b"#!/bin/sh", b"#!/usr/bin/sh", b"#! /bin/sh")
 _WAY_OUT = (
     "leave something out with --without bin, --without lib or such, or run the image as it is "

@@ -4,15 +4,15 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from faas.code.dependencies import PYTHON as VERSION
+from faas.code.guess import NODE, OWN, PYTHON
+from faas.model.function import MAX_ENVIRONMENT
 from faas.oci.documents import Config, ImageError
 from faas.oci.tree import Merged
 
-PYTHON, NODE, OWN = "python3.11", "nodejs20.x", "provided.al2023"
-MINOR = 11
+MINOR = int(VERSION.partition(".")[2])
 """Of the Python that functions run on."""
-MAX_ENVIRONMENT = 4096
 _VARIABLE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]+")
-_PYTHON3 = re.compile(r"(?:.*/)?python3\.(\d+)")
 _COMPILED = re.compile(r".*\.cpython-3(\d+)-[^/]*\.so")
 _NOT_OURS = re.compile(
     r"PATH|HOME|HOSTNAME|PWD|SHLVL|TERM|LANG|LC_.*|TZ|GPG_KEY|PYTHON_.*|NODE_VERSION|YARN_VERSION"

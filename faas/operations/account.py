@@ -6,11 +6,11 @@ Source: AWS Lambda API Reference, GetAccountSettings.
 from collections.abc import Mapping
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.code.package import MAX_UNZIPPED, MAX_ZIPPED
+from faas.functions.registry import Registry
 from faas.model.layer import PREFIX, LayerVersion
 from faas.operations.concurrency import Account
-from faas.package import MAX_UNZIPPED, MAX_ZIPPED
 from faas.records import Records
-from faas.registry import Registry
 
 MAX_STORED = 75 * 1024**3
 """Bytes of code that AWS stores for an account; reported, the disk is the limit here."""

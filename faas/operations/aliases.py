@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from faas.api.asked import Answered, Asked, Operation
-from faas.control import Functions
+from faas.functions.control import Functions
 from faas.model.alias import Alias
 from faas.model.function import Reference
 from faas.operations.names import asked_for

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.lambda_errors import (
     InvalidParameter,
     ProvisionedConcurrencyNotFound,
@@ -20,7 +21,6 @@ from faas.model.moment import seconds
 from faas.operations.names import Target, asked_for, present, whole
 from faas.operations.paging import page
 from faas.records import Records
-from faas.registry import Registry
 from wherry.clock import Clock
 
 _UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
@@ -84,6 +84,37 @@ class Account:
         reserved.pop(but, None)
         return self.limit - sum(reserved.values()) - sum(free)
 
+    async def provisioned(self, name: str, *, but: str = "") -> int:
+        """Return what is provisioned for a function; of ``but``, a qualifier, nothing counts."""
+        found = await self._provisioned.under(f"{name}/")
+        return sum(one.count for one in found.values() if one.qualifier != but)
+
+    async def check_room(self, name: str, qualifier: str, count: int) -> None:
+        """Refuse to provision more for a qualifier than there is.
+
+        Raises:
+            InvalidParameter: The function's reserved concurrency, or the account's, is less.
+        """
+        reserved = await self._reserved.get(name)
+        if reserved is not None:
+            if await self.provisioned(name, but=qualifier) + count > reserved.count:
+                raise InvalidParameter(
+                    "Requested Provisioned Concurrency should not be greater than the "
+                    "reservedConcurrentExecution for function"
+                )
+            return
+        unreserved = await self.unreserved(but_key=f"{name}/{qualifier}")
+        if count > unreserved:
+            raise InvalidParameter(
+                "Specified ConcurrentExecutions for function is greater than account's unreserved "
+                f"concurrency [{unreserved}]."
+            )
+        if unreserved - count < self.minimum:
+            raise InvalidParameter(
+                "Specified ConcurrentExecutions for function decreases account's "
+                f"UnreservedConcurrentExecution below its minimum value of [{self.minimum}]."
+            )
+
 
 class ConcurrencyOperations:
     """PutFunctionConcurrency, PutProvisionedConcurrencyConfig and the rest of their kind."""
@@ -122,7 +153,7 @@ class ConcurrencyOperations:
                     "UnreservedConcurrentExecution below its minimum value of "
                     f"[{self._account.minimum}]."
                 )
-            provisioned = await self._provisioned_of(about.name)
+            provisioned = await self._account.provisioned(about.name)
             if provisioned > count:
                 raise InvalidParameter(
                     f" ReservedConcurrentExecutions  {count} should not be lower than function's "
@@ -153,7 +184,7 @@ class ConcurrencyOperations:
         count = asked["ProvisionedConcurrentExecutions"]
         async with self._promising:
             await self._check_version(about)
-            await self._check_room(about, count)
+            await self._account.check_room(about.name, about.qualifier, count)
             modified = seconds(self._clock.unix_ns())
             value = Provisioned(about.name, about.qualifier, count, modified)
             await self._provisioned.put(about.key, value)
@@ -235,38 +266,15 @@ class ConcurrencyOperations:
             if await self._provisioned.get(f"{about.name}/{alias}"):
                 raise ResourceConflict("Version is pointed by a Provisioned Concurrency alias")
 
-    async def _check_room(self, about: Target, count: int) -> None:
-        reserved = await self._reserved.get(about.name)
-        if reserved is not None:
-            others = await self._provisioned_of(about.name, but=about.key)
-            if others + count > reserved.count:
-                raise InvalidParameter(
-                    "Requested Provisioned Concurrency should not be greater than the "
-                    "reservedConcurrentExecution for function"
-                )
-            return
-        unreserved = await self._account.unreserved(but_key=about.key)
-        if count > unreserved:
-            raise InvalidParameter(
-                "Specified ConcurrentExecutions for function is greater than account's unreserved "
-                f"concurrency [{unreserved}]."
-            )
-        if unreserved - count < self._account.minimum:
-            raise InvalidParameter(
-                "Specified ConcurrentExecutions for function decreases account's "
-                "UnreservedConcurrentExecution below its minimum value of "
-                f"[{self._account.minimum}]."
-            )
-
-    async def _provisioned_of(self, name: str, *, but: str = "") -> int:
-        found = await self._provisioned.under(f"{name}/")
-        return sum(one.count for key, one in found.items() if key != but)
-
     async def _shape(self, value: Provisioned) -> dict[str, Any]:
         reference = Reference(value.function, value.qualifier)
-        version = (await self._registry.resolve(reference, draw=1.0)).function.version
-        up, wanted = self._capacity.provisioned(value.function, version)
-        failure = self._capacity.provisioning_failure(value.function, version)
+        try:
+            version = (await self._registry.resolve(reference, draw=1.0)).function.version
+        except ResourceNotFound as error:  # the version went, and the process before its promise
+            up, wanted, failure = 0, 0, str(error)
+        else:
+            up, wanted = self._capacity.provisioned(value.function, version)
+            failure = self._capacity.provisioning_failure(value.function, version)
         status = (
             "READY" if up >= max(value.count, wanted) else "FAILED" if failure else "IN_PROGRESS"
         )

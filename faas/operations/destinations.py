@@ -5,11 +5,11 @@ from typing import Any
 
 from faas.events.targets import Kind
 from faas.events.targets import target as parsed
+from faas.functions.registry import Registry
 from faas.lambda_errors import InvalidParameter, ResourceNotFound
 from faas.operations.names import present, target
-from faas.queues.attributes import Queue, named
+from faas.queues.attributes import PREFIX, Queue, named
 from faas.records import Records
-from faas.registry import Registry
 
 
 class Destinations:
@@ -17,12 +17,12 @@ class Destinations:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._queues = Records(registry.store, "queue/", Queue)
+        self._queues = Records(registry.store, PREFIX, Queue)
 
     async def queue(self, arn: str) -> Queue | None:
         """Return the queue of this place that has an ARN, or None when there is none."""
-        name, place = named(arn), self._registry.place
-        if name is None or arn != f"arn:aws:sqs:{place.region}:{place.account}:{name}":
+        name = named(arn)
+        if name is None or arn != self._registry.place.queue_arn(name):
             return None
         return await self._queues.get(name)
 

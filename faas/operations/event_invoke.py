@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.lambda_errors import InvalidParameter, ResourceNotFound
 from faas.model.delivery import PREFIX, Delivery
 from faas.operations.destinations import Destinations
-from faas.operations.names import Target, asked_for, present, whole
+from faas.operations.names import Target, asked_for, existing, whole
 from faas.operations.paging import page
 from faas.records import Records
-from faas.registry import Registry
 from wherry.clock import Clock
 
 _ABSENT = "The function doesn't exist."
@@ -42,7 +42,7 @@ class EventInvokeOperations:
 
     async def put(self, asked: Asked) -> Answered:
         """PutFunctionEventInvokeConfig: what is not said is as if nothing had been configured."""
-        about = await self._present(asked)
+        about = await existing(self._registry, asked, absent=_ABSENT)
         changes = await self._changes(asked, about)
         value = Delivery(about.name, about.qualifier, **changes)
         await self._records.put(about.key, value)
@@ -50,7 +50,7 @@ class EventInvokeOperations:
 
     async def update(self, asked: Asked) -> Answered:
         """UpdateFunctionEventInvokeConfig: what is not said stays."""
-        about = await self._present(asked)
+        about = await existing(self._registry, asked, absent=_ABSENT)
         changes = await self._changes(asked, about)
 
         def changed(found: Delivery | None) -> Delivery:
@@ -84,14 +84,6 @@ class EventInvokeOperations:
         values, more = page(await self._records.under(f"{about.name}/"), asked)
         shapes = [self._shape(one, about) for one in values]
         return Answered({"FunctionEventInvokeConfigs": shapes, **more})
-
-    async def _present(self, asked: Asked) -> Target:
-        about = asked_for(self._registry, asked)
-        try:
-            await present(self._registry, about)
-        except ResourceNotFound:
-            raise ResourceNotFound(_ABSENT) from None
-        return about
 
     async def _changes(self, asked: Asked, about: Target) -> dict[str, Any]:
         """Return the fields of `Delivery` that a request sets, checked."""

@@ -7,9 +7,9 @@ so, instead of believing that it was done.
 from collections.abc import Mapping
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.lambda_errors import InvalidParameter
 from faas.operations.names import asked_for, present, whole
-from faas.registry import Registry
 
 
 class FixedOperations:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from faas.aliases import STALE
 from faas.api.asked import Answered, Asked, Operation
-from faas.code import Code
-from faas.control import Functions
+from faas.code.origin import Code
+from faas.functions.aliases import STALE
+from faas.functions.control import Functions
+from faas.functions.layers import Layers
+from faas.functions.states import check_settled
 from faas.lambda_errors import InvalidParameter, PreconditionFailed
-from faas.layers import Layers
 from faas.model.concurrency import RESERVED, Reserved
 from faas.model.function import LATEST, Function, Reference
 from faas.operations.destinations import Destinations
@@ -21,7 +22,6 @@ from faas.operations.paging import page
 from faas.operations.settings import machine, refuse_unsupported, settings_of
 from faas.operations.shapes import configuration
 from faas.records import Records
-from faas.states import check_settled
 
 MAX_NAME = 64
 

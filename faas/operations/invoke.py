@@ -9,14 +9,25 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from faas.api.asked import Answered, Asked, EventSink, Operation
-from faas.control import Functions, Invocation
+from faas.api.parse import refuse_constant
+from faas.events import lineage
 from faas.events.event import MAX_EVENT
-from faas.lambda_errors import InvalidParameter, InvalidRequestContent, LambdaError
+from faas.functions.control import Functions, Invocation
+from faas.lambda_errors import (
+    InvalidParameter,
+    InvalidRequestContent,
+    LambdaError,
+    RecursiveInvocation,
+)
+from faas.model import recursion
 from faas.model.function import Reference
+from faas.model.recursion import Recursion
 from faas.operations.names import asked_for
-from faas.outcome import TOO_LARGE, Outcome
+from faas.records import Records
+from faas.running.outcome import TOO_LARGE, Outcome
 from faas.vm import Stream
 
 MAX_STREAM = 200 * (1 << 20)
@@ -48,6 +59,7 @@ class InvokeOperations:
 
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
+        self._recursions = Records(functions.registry.store, recursion.PREFIX, Recursion)
 
     def operations(self) -> Mapping[str, Operation]:
         """Return each operation by its name."""
@@ -72,6 +84,7 @@ class InvokeOperations:
         function = (await self._functions.registry.resolve(reference)).function
         if kind == "DryRun":
             return Answered({"StatusCode": 204})
+        invocation = await self._onward(function.name, invocation)
         outcome = await self._functions.invoke(function, invocation)
         return Answered(
             {
@@ -90,6 +103,7 @@ class InvokeOperations:
         function = (await self._functions.registry.resolve(reference)).function
         if asked.get("InvocationType") == "DryRun":
             return Answered({"StatusCode": 204})
+        invocation = await self._onward(function.name, invocation)
 
         async def events(sink: EventSink) -> None:
             chunks = Chunks(sink, function.version)
@@ -103,6 +117,23 @@ class InvokeOperations:
         reference, invocation = await self._read(asked, asked["InvokeArgs"])
         await self._functions.accept(reference, invocation)
         return Answered({"Status": 202})
+
+    async def _onward(self, function: str, invocation: Invocation) -> Invocation:
+        """Count one more run of a function in the chain of calls that this one belongs to.
+
+        A call without a trace belongs to none: what its function calls is the first to count.
+
+        Raises:
+            RecursiveInvocation: The function ran in this chain too often.
+        """
+        if not invocation.trace_id:
+            return invocation
+        trace_id, runs = lineage.counted(invocation.trace_id, function, event=invocation.request_id)
+        if runs > lineage.LIMIT:
+            found = await self._recursions.get(function)
+            if found is None or found.loop != "Allow":
+                raise RecursiveInvocation
+        return replace(invocation, trace_id=trace_id)
 
     async def _read(self, asked: Asked, payload: bytes) -> tuple[Reference, Invocation]:
         for name in _ABSENT:
@@ -175,31 +206,36 @@ def client_context(text: str) -> str:
         )
     try:
         found = json.loads(base64.b64decode(text, validate=True))
+        written = json.dumps(found)
     except (binascii.Error, ValueError, RecursionError):
-        found = None
+        found, written = None, ""
     if not isinstance(found, dict):
         raise InvalidRequestContent("Client context must be a valid Base64-encoded JSON object.")
-    return json.dumps(found)
+    return written
 
 
 async def checked(payload: bytes) -> bytes:
     """Return ``payload``, or an empty object when it is empty.
 
     Raises:
-        InvalidRequestContent: It is not JSON.
+        InvalidRequestContent: It is not JSON in UTF-8.
     """
     if not payload:
         return b"{}"
     try:
         if len(payload) > _QUICK:
-            await asyncio.to_thread(json.loads, payload)
+            await asyncio.to_thread(_read, payload)
         else:
-            json.loads(payload)
+            _read(payload)
     except (ValueError, RecursionError) as error:
         raise InvalidRequestContent(
             f"Could not parse request body into json: {str(error)[:200]}"
         ) from error
     return payload
+
+
+def _read(payload: bytes) -> None:
+    json.loads(payload.decode(), parse_constant=refuse_constant)
 
 
 def _failure(outcome: Outcome) -> tuple[str, str]:

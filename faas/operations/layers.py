@@ -8,17 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faas.api.asked import Answered, Asked, Operation
-from faas.code import Code
+from faas.code.origin import Code
+from faas.code.package import checksum
+from faas.functions.layers import Layers, key_of
 from faas.lambda_errors import InvalidParameter, ResourceNotFound
-from faas.layers import Layers, key_of
 from faas.model.layer import LayerVersion
 from faas.model.policy import LAYER_PREFIX
 from faas.operations.paging import page
 from faas.operations.policies import Policies
-from faas.package import checksum
 from wherry.store import Store
 
-_MISSING = "The resource you requested does not exist."
 _ACCOUNT = re.compile(r"\d{12}")
 
 
@@ -67,7 +66,7 @@ class LayerOperations:
         name, number = self._named(asked)
         found = await self._layers.find(name, number)
         if found is None:
-            raise ResourceNotFound(_MISSING)
+            raise ResourceNotFound
         return Answered(self._shape(found, asked))
 
     async def get_by_arn(self, asked: Asked) -> Answered:
@@ -134,7 +133,7 @@ class LayerOperations:
         version = await self._present(asked)
         policy = await self._policies.find(key_of(version.name, version.version))
         if policy is None:
-            raise ResourceNotFound(_MISSING)
+            raise ResourceNotFound
         return Answered({"Policy": policy.text(), "RevisionId": policy.revision})
 
     def _named(self, asked: Asked) -> tuple[str, int]:

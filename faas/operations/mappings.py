@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.lambda_errors import InvalidParameter, ResourceConflict, ResourceNotFound
 from faas.mappings.filters import pattern
 from faas.model.function import Reference
@@ -23,12 +24,10 @@ from faas.operations.names import Target, target
 from faas.operations.paging import page
 from faas.operations.tags import checked
 from faas.records import Records
-from faas.registry import Registry
 from wherry.clock import Clock
 
 MAX_LISTED = 100
 """Most mappings in a page."""
-_MISSING = "The resource you requested does not exist."
 
 
 class MappingOperations:
@@ -99,7 +98,7 @@ class MappingOperations:
 
             def changed(current: EventSourceMapping | None) -> EventSourceMapping:
                 if current is None:
-                    raise ResourceNotFound(_MISSING)
+                    raise ResourceNotFound
                 return replace(current, **changes)
 
             mapping = await self._records.change(found.uuid, changed)
@@ -129,7 +128,7 @@ class MappingOperations:
     async def _present(self, asked: Asked) -> EventSourceMapping:
         found = await self._records.get(asked["UUID"])
         if found is None:
-            raise ResourceNotFound(_MISSING)
+            raise ResourceNotFound
         return found
 
     async def _checked(
@@ -196,8 +195,7 @@ class MappingOperations:
             )
 
     def _shape(self, mapping: EventSourceMapping, *, state: str = "") -> dict[str, Any]:
-        place = self._registry.place
-        arn = f"arn:aws:lambda:{place.region}:{place.account}:event-source-mapping:{mapping.uuid}"
+        arn = self._registry.place.mapping_arn(mapping.uuid)
         return configuration(mapping, _known(mapping.source), arn, state=state)
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from faas.api.asked import Asked
-from faas.lambda_errors import InvalidParameter
+from faas.functions.registry import Registry, Resolved
+from faas.lambda_errors import InvalidParameter, ResourceNotFound
 from faas.model.function import LATEST, Reference
-from faas.registry import Registry, Resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,20 @@ async def present(registry: Registry, about: Target) -> Resolved:
         ResourceNotFound: It does not exist.
     """
     return await registry.resolve(about.reference, draw=1.0)
+
+
+async def existing(registry: Registry, asked: Asked, *, absent: str) -> Target:
+    """Return what a request is about, which must exist.
+
+    Raises:
+        ResourceNotFound: It does not, in the words ``absent``.
+    """
+    about = asked_for(registry, asked)
+    try:
+        await present(registry, about)
+    except ResourceNotFound:
+        raise ResourceNotFound(absent) from None
+    return about
 
 
 async def whole(registry: Registry, asked: Asked) -> Target:

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.lambda_errors import InvalidParameter, ResourceNotFound
 from faas.model.function import LATEST
 from faas.model.policy import PREFIX, Policy
 from faas.operations.names import Target, asked_for, present, target
 from faas.operations.policies import Policies
-from faas.registry import Registry
 from wherry.store import Store
 
-_MISSING = "The resource you requested does not exist."
 _ACCOUNT = re.compile(r"\d{12}")
 _IDENTITY = re.compile(r"arn:aws[a-z-]*:(iam|sts)::.*")
 _ELEMENTS = frozenset({"Sid", "Effect", "Principal", "Action", "Resource", "Condition"})
@@ -91,7 +90,7 @@ class PermissionOperations:
         await present(self._registry, about)
         policy = await self._policies.find(about.key)
         if policy is None:
-            raise ResourceNotFound(_MISSING)
+            raise ResourceNotFound
         return Answered({"Policy": policy.text(), "RevisionId": policy.revision})
 
     async def put_policy(self, asked: Asked) -> Answered:
@@ -106,7 +105,7 @@ class PermissionOperations:
         about = await self._resource(asked)
         policy = await self._policies.find(about.key)
         if policy is None:
-            raise ResourceNotFound(_MISSING)
+            raise ResourceNotFound
         return Answered({"Policy": policy.text(), "RevisionId": policy.revision})
 
     async def delete_policy(self, asked: Asked) -> Answered:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from faas.api.asked import Operation
-from faas.code import Code
-from faas.layers import Layers
+from faas.code.origin import Code
+from faas.functions.layers import Layers
+from faas.functions.registry import Registry
 from faas.operations.account import AccountOperations
 from faas.operations.concurrency import Account, Capacity, ConcurrencyOperations
 from faas.operations.destinations import Destinations
@@ -16,7 +17,6 @@ from faas.operations.permissions import PermissionOperations
 from faas.operations.recursion import RecursionOperations
 from faas.operations.tags import TagOperations
 from faas.operations.url_configs import UrlOperations
-from faas.registry import Registry
 from wherry.clock import Clock
 
 

@@ -6,10 +6,10 @@ Source: AWS Lambda API Reference, PutFunctionRecursionConfig.
 from collections.abc import Mapping
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.model.recursion import PREFIX, Recursion
 from faas.operations.names import whole
 from faas.records import Records
-from faas.registry import Registry
 
 
 class RecursionOperations:

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from faas.api.faults import ValidationFault
+from faas.functions.served import OFFERED, served
 from faas.lambda_errors import InvalidParameter
-from faas.model.function import Function, ImageConfig, Logging
-from faas.served import OFFERED, served
+from faas.model.function import MAX_ENVIRONMENT, Function, ImageConfig, Logging, Vpc
+from faas.operations.tags import checked
 
-MAX_ENVIRONMENT = 4096
-"""Most bytes in a function's variables, as JSON. Source: Lambda quotas."""
-MAX_TAGS = 50
 _RESERVED = frozenset(
     {
         "AWS_ACCESS_KEY",
@@ -42,7 +40,6 @@ _RESERVED = frozenset(
 _VARIABLE = re.compile(r"[a-zA-Z][a-zA-Z0-9_]+")
 
 _REFUSED: Mapping[str, str] = {
-    "VpcConfig": "functions reach services through the mesh, there are no subnets to join",
     "FileSystemConfigs": "there is no network file system to mount",
     "CodeSigningConfigArn": "packages are known by their content, not by a signature",
     "TenancyConfig": "instances are not kept apart by tenant",
@@ -96,26 +93,14 @@ def settings_of(
     if parameters.get("LoggingConfig") is not None:
         logged = before.logging if before else Logging()
         fields["logging"] = _logging(parameters["LoggingConfig"], logged)
+    if parameters.get("VpcConfig") is not None:
+        fields["vpc"] = _vpc(parameters["VpcConfig"], before.vpc if before else Vpc())
     runtime = fields.get("runtime", before.runtime if before else "")
     if fields.get("snap_start", "None") != "None" and not runtime.startswith("python"):
         raise InvalidParameter(
             f"{runtime or 'A container image'} is not supported for SnapStart enabled functions."
         )
     return fields
-
-
-def tags_of(value: Mapping[str, str]) -> dict[str, str]:
-    """Return tags, checked.
-
-    Raises:
-        InvalidParameter: There are more than 50.
-    """
-    if len(value) > MAX_TAGS:
-        raise InvalidParameter(
-            f"Number of tags exceeds resource tag limit: found {len(value)}, "
-            f"expected at most {MAX_TAGS}"
-        )
-    return dict(value)
 
 
 def _asks(value: Any) -> bool:
@@ -207,6 +192,19 @@ def _logging(value: Mapping[str, Any], before: Logging) -> Logging:
     )
 
 
+def _vpc(value: Mapping[str, Any], before: Vpc) -> Vpc:
+    subnets = value.get("SubnetIds")
+    groups = value.get("SecurityGroupIds")
+    found = Vpc(
+        before.subnets if subnets is None else tuple(subnets),
+        before.security_groups if groups is None else tuple(groups),
+        bool(value.get("Ipv6AllowedForDualStack", before.ipv6)),
+    )
+    if bool(found.subnets) != bool(found.security_groups):
+        raise InvalidParameter("SubnetIds and SecurityIds must coexist or be both empty list.")
+    return found
+
+
 def _image_config(value: Mapping[str, Any], _machine: str) -> ImageConfig:
     return ImageConfig(
         tuple(value.get("EntryPoint") or ()),
@@ -223,7 +221,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any, str], Any]]] = {
     "Timeout": ("timeout", _most("timeout", 900)),
     "MemorySize": ("memory_mib", _most("memorySize", 10240)),
     "Environment": ("environment", _environment),
-    "Tags": ("tags", lambda value, _machine: tags_of(value)),
+    "Tags": ("tags", lambda value, _machine: dict(checked(value))),
     "Architectures": ("architecture", _architecture),
     "EphemeralStorage": (
         "tmp_mib",

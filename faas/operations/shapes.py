@@ -57,6 +57,13 @@ def configuration(function: Function, *, qualifier: str = "", updates: bool = Tr
         shape["Environment"] = {"Variables": dict(function.environment)}
     if function.kms_key:
         shape["KMSKeyArn"] = function.kms_key
+    if function.vpc.subnets:
+        shape["VpcConfig"] = {
+            "SubnetIds": list(function.vpc.subnets),
+            "SecurityGroupIds": list(function.vpc.security_groups),
+            "VpcId": "",
+            "Ipv6AllowedForDualStack": function.vpc.ipv6,
+        }
     if function.dead_letter:
         shape["DeadLetterConfig"] = {"TargetArn": function.dead_letter}
     if function.layers:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.lambda_errors import InvalidParameter, ResourceNotFound
 from faas.model.function import LATEST, Reference
 from faas.model.mapping import PREFIX, EventSourceMapping
 from faas.operations.names import present, target
 from faas.records import Records
-from faas.registry import Registry
 
 MAX_TAGS = 50
 """Most tags of one resource. Source: Lambda Developer Guide, "Using tags on Lambda functions"."""

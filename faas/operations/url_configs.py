@@ -10,17 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 from faas.api.asked import Answered, Asked, Operation
+from faas.functions.registry import Registry
 from faas.lambda_errors import InvalidParameter, ResourceConflict, ResourceNotFound
 from faas.model.moment import zulu
 from faas.model.url import PREFIX, Cors, FunctionUrl
-from faas.operations.names import Target, asked_for, present, whole
+from faas.operations.names import Target, asked_for, existing, whole
 from faas.operations.paging import page
 from faas.records import Records
-from faas.registry import Registry
 from wherry.clock import Clock
 from wherry.store import Conflict
 
-_MISSING = "The resource you requested does not exist."
 _ABSENT = "Function does not exist"
 _LETTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 32
@@ -54,7 +53,7 @@ class UrlOperations:
 
     async def create(self, asked: Asked) -> Answered:
         """CreateFunctionUrlConfig."""
-        about = await self._present(asked)
+        about = await existing(self._registry, asked, absent=_ABSENT)
         now = zulu(self._clock.unix_ns())
         value = FunctionUrl(
             function=about.name,
@@ -80,12 +79,12 @@ class UrlOperations:
         about = asked_for(self._registry, asked)
         found = await self._records.get(about.key)
         if found is None:
-            raise ResourceNotFound(_MISSING)
+            raise ResourceNotFound
         return Answered(self._shape(found, about))
 
     async def update(self, asked: Asked) -> Answered:
         """UpdateFunctionUrlConfig."""
-        about = await self._present(asked)
+        about = await existing(self._registry, asked, absent=_ABSENT)
         fields = {
             "auth": asked.get("AuthType"),
             "mode": asked.get("InvokeMode"),
@@ -96,7 +95,7 @@ class UrlOperations:
 
         def changed(found: FunctionUrl | None) -> FunctionUrl:
             if found is None:
-                raise ResourceNotFound(_MISSING)
+                raise ResourceNotFound
             return replace(found, **changes)
 
         return Answered(self._shape(await self._records.change(about.key, changed), about))
@@ -105,7 +104,7 @@ class UrlOperations:
         """DeleteFunctionUrlConfig."""
         about = asked_for(self._registry, asked)
         if not await self._records.delete(about.key):
-            raise ResourceNotFound(_MISSING)
+            raise ResourceNotFound
         return Answered()
 
     async def list(self, asked: Asked) -> Answered:
@@ -117,14 +116,6 @@ class UrlOperations:
         values, more = page(await self._records.under(f"{about.name}/"), asked)
         shapes = [self._shape(one, about) for one in values]
         return Answered({"FunctionUrlConfigs": shapes, **more})
-
-    async def _present(self, asked: Asked) -> Target:
-        about = asked_for(self._registry, asked)
-        try:
-            await present(self._registry, about)
-        except ResourceNotFound:
-            raise ResourceNotFound(_ABSENT) from None
-        return about
 
     def _shape(self, value: FunctionUrl, about: Target) -> dict[str, Any]:
         arn = f"{about.base}:{value.qualifier}" if value.qualifier != "$LATEST" else about.base

@@ -6,7 +6,7 @@ Source: AWS Lambda API Reference, PublishVersion and ListVersionsByFunction.
 from collections.abc import Mapping
 
 from faas.api.asked import Answered, Asked, Operation
-from faas.control import Functions
+from faas.functions.control import Functions
 from faas.model.function import LATEST, Function
 from faas.operations.names import asked_for
 from faas.operations.paging import page

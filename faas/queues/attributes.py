@@ -12,6 +12,8 @@ from typing import Any
 
 from faas.queues.faults import InvalidAttributeName, InvalidAttributeValue, InvalidParameterValue
 
+PREFIX = "queue/"
+"""Records ``queue/NAME``."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo")
 MAX_MESSAGE = 1 << 20
 """Most bytes in a message with its attributes. Source: SQS quotas, "Message size"."""

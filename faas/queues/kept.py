@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import TypeAdapter
 
-from faas.queues.attributes import Queue
+from faas.queues.attributes import PREFIX, Queue
 from faas.queues.message import Content, Message
 from faas.records import Records
 from wherry.store import MAX_BODY, Store
@@ -23,7 +23,7 @@ class Kept:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queues = Records(store, "queue/", Queue)
+        self._queues = Records(store, PREFIX, Queue)
         self._messages = Records(store, _MESSAGE, Message)
 
     async def queues(self) -> Sequence[Queue]:

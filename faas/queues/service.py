@@ -86,7 +86,7 @@ class Queues:
 
     def arn(self, name: str) -> str:
         """Return the ARN of the queue ``name``."""
-        return f"arn:aws:sqs:{self._place.region}:{self._place.account}:{name}"
+        return self._place.queue_arn(name)
 
     def get(self, name: str) -> Held:
         """Return a queue.

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from faas.functions.permission import allows
 from faas.lambda_errors import AccessDenied
 from faas.model.policy import Statement
 from faas.model.url import FunctionUrl
-from faas.permission import allows
 
 ACTION = "lambda:InvokeFunctionUrl"
 _AUTH = "lambda:FunctionUrlAuthType"

@@ -34,6 +34,7 @@ _REMAPPED = frozenset(
     }
 )
 _DROPPED = frozenset({"content-length"})
+"""What the server says itself: a wrong length would cut the body, or leave callers waiting."""
 
 
 class BadAnswer(WherryError):
@@ -91,10 +92,11 @@ class Head:
         headers, cookies = found.get("headers") or {}, found.get("cookies") or []
         if not isinstance(headers, dict) or not isinstance(cookies, list):
             raise BadAnswer("headers or cookies of another type", "a map and a list")
-        checked = dict(_header(name, value) for name, value in headers.items())
+        pairs = [_header(name, value) for name, value in headers.items()]
+        checked = {name: value for name, value in pairs if name not in _DROPPED}
         set_cookies = tuple(_header("set-cookie", each)[1] for each in cookies)
-        pairs = [*checked.items(), *(("set-cookie", each) for each in set_cookies)]
-        if sum(len(name) + len(value) + 4 for name, value in pairs) > MAX_HEADERS:
+        said = [*pairs, *(("set-cookie", each) for each in set_cookies)]
+        if sum(len(name) + len(value) + 4 for name, value in said) > MAX_HEADERS:
             raise BadAnswer("headers too large", f"at most {MAX_HEADERS} bytes")
         return cls(status, checked, set_cookies)
 

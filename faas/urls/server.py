@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from faas.api.received import body_of, digest_of, sent
 from faas.api.server import Signatures
 from faas.api.sigv4 import Claim, Sent
-from faas.control import Functions, Invocation
+from faas.functions.control import Functions, Invocation
 from faas.lambda_errors import (
     AccessDenied,
     LambdaError,
@@ -21,8 +21,8 @@ from faas.lambda_errors import (
 )
 from faas.model.function import LATEST, Reference
 from faas.model.url import FunctionUrl
-from faas.outcome import MAX_PAYLOAD
 from faas.place import Place
+from faas.running.outcome import MAX_PAYLOAD
 from faas.urls import cors
 from faas.urls.access import refuse_outsiders
 from faas.urls.address import Door
@@ -155,8 +155,7 @@ class UrlServer:
         invocation = Invocation(
             payload,
             headers["x-amzn-RequestId"],
-            trace_id=received.headers.get("x-amzn-trace-id")
-            or received.headers.get("traceparent", ""),
+            trace_id=received.trace_id,
             arn=_arn(place, url),
         )
         if url.mode == "RESPONSE_STREAM":
@@ -219,8 +218,7 @@ def _response(payload: bytes) -> Response:
 
 
 def _arn(place: Place, url: FunctionUrl) -> str:
-    arn = place.arn(url.function)
-    return arn if url.qualifier == LATEST else f"{arn}:{url.qualifier}"
+    return place.arn(url.function, "" if url.qualifier == LATEST else url.qualifier)
 
 
 def _whole(found: Response, headers: Mapping[str, str]) -> web.Response:

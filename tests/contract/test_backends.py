@@ -1,7 +1,6 @@
 """What every way of running functions promises; real awslambdaric in each."""
 
 import asyncio
-import hashlib
 import json
 import os
 import shutil
@@ -10,35 +9,36 @@ import socket
 import sys
 import tempfile
 import time
-import uuid
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from support.instances import (
+    ARN,
+    Lines,
+    answered,
+    call,
+    launch,
+    machine_cache,
+    opened,
+    works,
+)
 
 from faas.backends import chosen, qemu_vm
 from faas.backends.child import descendants
 from faas.backends.micro import MicroImage
-from faas.backends.process import ProcessBackend
-from faas.image.built import find
-from faas.setup import setup
 from faas.vm import (
     MAX_PAYLOAD,
     Backend,
     BootFailed,
-    Call,
     Crashed,
     IllegalMove,
     InitFailed,
     InitTimeout,
-    Launch,
     NotAtRestorePoint,
     VmState,
 )
-
-CI = os.environ.get("CI") == "true"
-ARN = "arn:aws:lambda:us-east-1:000000000000:function:kitchen"
 
 KITCHEN = """
 import json, os, random, resource, socket, sys, time, urllib.error, urllib.request, uuid
@@ -118,50 +118,6 @@ def handler(event, context):
 
 
 @dataclass
-class Lines:
-    """Collects log lines."""
-
-    seen: list[str] = field(default_factory=list)
-
-    def __call__(self, line: str) -> None:
-        self.seen.append(line)
-
-
-def launch(folder: Path, source: str, **fields) -> Launch:
-    code = folder / f"code-{uuid.uuid4().hex[:8]}"
-    code.mkdir()
-    (code / "app.py").write_text(source)
-    return Launch(
-        **{
-            "function": "kitchen",
-            "version": "$LATEST",
-            "arn": ARN,
-            "code": code,
-            "digest": hashlib.sha256(source.encode()).hexdigest(),
-            "handler": "app.handler",
-            "runtime": "python3.11",
-            "memory_mib": 128,
-            "timeout": 10.0,
-            "init_timeout": 30.0,
-            "environment": {"GREETING": "hello"},
-            "egress": None,
-        }
-        | fields
-    )
-
-
-def call(**event) -> Call:
-    deadline = time.time_ns() // 1_000_000 + 10_000
-    return Call(str(uuid.uuid4()), json.dumps(event).encode(), deadline, ARN)
-
-
-async def answered(vm, **event):
-    answer = await vm.invoke(call(**event))
-    assert answer.error is None, answer.payload
-    return json.loads(answer.payload)
-
-
-@dataclass
 class Ways:
     """One backend, and the quickest way to a running kitchen on it."""
 
@@ -183,21 +139,13 @@ class Ways:
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    given = os.environ.get("WHERRY_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "wherry"
+    return machine_cache()
 
 
 @pytest.fixture(scope="session", params=["bwrap", "unshare", "qemu"])
-def kind(request, cache) -> str:
+def kind(request) -> str:
     """A backend, or a way of one, that works on this machine."""
-    if request.param != "qemu" and find(request.param) is None:
-        said = f"{request.param} is not installed"
-        pytest.fail(said) if CI else pytest.skip(said)
-    if request.param == "qemu":
-        report = asyncio.run(setup(cache))
-        if report.backend != "qemu":
-            pytest.fail(str(report)) if CI else pytest.skip(str(report))
-    return request.param
+    return works(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -216,18 +164,6 @@ def image(kind, cache, tmp_path_factory):
 
     yield asyncio.run(made())
     shutil.rmtree(folder)
-
-
-@asynccontextmanager
-async def opened(kind: str, cache: Path, run: Path):
-    match kind:
-        case "qemu":
-            async with chosen("qemu", cache=cache, run=run) as backend:
-                yield backend
-        case "bwrap":
-            yield ProcessBackend(cache)
-        case _:
-            yield ProcessBackend(cache, bubblewrap=None)
 
 
 @pytest.fixture

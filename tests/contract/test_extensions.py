@@ -6,9 +6,12 @@ import time
 from dataclasses import replace
 
 import pytest
-from support.instances import Lines, answered, call, launch, machine_cache, opened, tree, works
+from support.instances import Lines, answered, call, launch, tree
 
+from faas.running.workers import Limits, Workers
+from faas.telemetry.logs import Ring
 from faas.vm import Crashed, InitFailed, VmState
+from wherry.clock import SystemClock
 
 CLIENT = """
 import json, os, sys, time, urllib.request
@@ -51,17 +54,6 @@ while True:
 """
 )
 HANDLER = "def handler(event, context):\n    print('handling')\n    return event\n"
-
-
-@pytest.fixture(scope="session", params=["bwrap", "qemu"])
-def kind(request) -> str:
-    return works(request.param)
-
-
-@pytest.fixture
-async def backend(kind, tmp_path):
-    async with opened(kind, machine_cache(), tmp_path / "run") as backend:
-        yield backend
 
 
 def script(source: str) -> str:
@@ -201,6 +193,30 @@ async def test_a_call_that_is_given_up_ends_the_extensions_with_timeout(backend,
             async with asyncio.timeout(1):
                 await vm.invoke(call())
     assert lines.seen[-1] == "watcher SHUTDOWN timeout"
+
+
+async def test_a_runtime_that_ends_ends_the_extensions_with_failure(backend, tmp_path):
+    lines = Lines()
+    source = "import os\ndef handler(e, c): os._exit(3)"
+    extended = with_extensions(tmp_path, {"watcher": script(EXTERNAL)}, source)
+    async with backend.boot(extended, lines) as vm:
+        with pytest.raises(Crashed):
+            await vm.invoke(call())
+    assert lines.seen[-1] == "watcher SHUTDOWN failure"
+
+
+async def test_a_crash_of_an_extension_reaches_the_caller_and_the_report(backend, tmp_path):
+    crashes = script(EXTERNAL.partition("while True")[0] + "following(id)\nsys.exit(4)\n")
+    source = "import time\ndef handler(e, c): time.sleep(60)"
+    extended, ring = with_extensions(tmp_path, {"watcher": crashes}, source), Ring(lines=100)
+    async with asyncio.TaskGroup() as tasks:
+        workers = Workers(backend, Limits(), SystemClock(), tasks)
+        outcome = await workers.invoke(extended, call(), ring)
+        await workers.stop()
+    assert outcome.error_type == "Extension.Crash"
+    assert json.loads(outcome.payload)["errorType"] == "Extension.Crash"
+    report = [line.text for line in ring.after(0, limit=100) if line.text.startswith("REPORT")]
+    assert report[-1].endswith("Status: error\tError Type: Extension.Crash")
 
 
 LISTENER = (

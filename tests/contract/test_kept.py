@@ -104,7 +104,8 @@ async def test_a_function_answers_from_what_an_earlier_run_saved(microvms, tmp_p
     async with microvms(run=tmp_path / "first", kept=kept) as backend:
         assert backend.kept(launch) is None
         born = await cloned(backend, await saved(backend, launch))
-    assert list((tmp_path / "first").iterdir()) == []
+    assert not (tmp_path / "first").exists()
+    assert [path.name.partition("-")[0] for path in kept.iterdir()] == ["image"]
     moved = replace(launch, code=shutil.copytree(launch.code, tmp_path / "moved"))
     async with microvms(run=tmp_path / "second", kept=kept) as backend:
         again = backend.kept(moved)
@@ -117,6 +118,12 @@ async def test_a_function_answers_from_what_an_earlier_run_saved(microvms, tmp_p
             replace(launch, handler="app.other"),
         ):
             assert backend.kept(other) is None
+        second = await saved(backend, replace(launch, version="2"))
+        backend.forget("kitchen", "2", but=())
+        assert not second.folder.exists()
+        backend.forget("kitchen", None, but=(again,))
+        backend.forget("other", None, but=())
+        assert backend.kept(launch) is not None
         again.discard()
         assert backend.kept(launch) is None
         with pytest.raises(BootFailed):

@@ -5,22 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.instances import Lines, answered, call, launch, machine_cache, opened, works
+from support.instances import Lines, answered, call, launch
 
 from faas.vm import InitFailed
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shell-runtime"
-
-
-@pytest.fixture(scope="session", params=["bwrap", "qemu"])
-def kind(request) -> str:
-    return works(request.param)
-
-
-@pytest.fixture
-async def backend(kind, tmp_path):
-    async with opened(kind, machine_cache(), tmp_path / "run") as backend:
-        yield backend
 
 
 def shell(folder: Path, handler: str):

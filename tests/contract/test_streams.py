@@ -11,10 +11,7 @@ from support.instances import (
     answered,
     call,
     launch,
-    machine_cache,
-    opened,
     tree,
-    works,
 )
 
 from faas.vm import MAX_PAYLOAD, Crashed, InitFailed
@@ -102,17 +99,6 @@ while True:
             posted(id, b'"first"')
             print("second", posted(id, b'"second"')[0], flush=True)
 """
-
-
-@pytest.fixture(scope="session", params=["bwrap", "qemu"])
-def kind(request) -> str:
-    return works(request.param)
-
-
-@pytest.fixture
-async def backend(kind, tmp_path):
-    async with opened(kind, machine_cache(), tmp_path / "run") as backend:
-        yield backend
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import sys
+import urllib.request
 import zipfile
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from faas.app import Settings, running
 from faas.backends import chosen
-from faas.declared import Declared
+from faas.functions.declared import Declared
 from faas.image.layout import laid_out
 from faas.image.root import PACKAGES
 from wherry.cli.commands import app as commands
@@ -331,13 +332,13 @@ async def test_what_a_configuration_declares_is_had_and_what_it_no_more_declares
         assert about["Concurrency"] == {"ReservedConcurrentExecutions": 3}
         url = await asyncio.to_thread(api.get, "/2021-10-31/functions/f/url")
         assert (url["AuthType"], url["Cors"]["AllowOrigins"]) == ("NONE", ["*"])
+        assert await asyncio.to_thread(fetched, url["FunctionUrl"]) == b'"one"'
         kept = await asyncio.to_thread(api.get, "/2019-09-25/functions/f/event-invoke-config")
         assert (kept["MaximumRetryAttempts"], kept["MaximumEventAgeInSeconds"]) == (1, 120)
-        alias = await asyncio.to_thread(api.get, "/2015-03-31/functions/f/aliases/live")
-        assert alias["FunctionVersion"] == "1"
+        assert faas.functions.provisioned("f", "$LATEST")[1] == 1
         again = await faas.deploy_directory(Declared.of(written, place))
         assert (again.digest, again.modified) == (first.digest, first.modified)
-        assert await asyncio.to_thread(api.get, "/2015-03-31/functions/f/aliases/live") == alias
+        assert faas.functions.provisioned("f", "$LATEST")[1] == 1
 
         (place / "words/python/words.py").write_text("WORD = 'two'\n")
         plain = function({"code": "f", "handler": "app.handler", "layers": ["words"]})
@@ -345,12 +346,18 @@ async def test_what_a_configuration_declares_is_had_and_what_it_no_more_declares
         assert await wherry.invoke("f") == "two"
         about = await asyncio.to_thread(api.get, "/2015-03-31/functions/f")
         assert "Concurrency" not in about
+        assert faas.functions.provisioned("f", "$LATEST") == (0, 0)
         for gone in (
             "/2021-10-31/functions/f/url",
             "/2019-09-25/functions/f/event-invoke-config",
-            "/2015-03-31/functions/f/aliases/live",
+            "/2015-03-31/functions/f/policy",
         ):
             assert await asyncio.to_thread(api.found, gone) is None
+
+
+def fetched(url):
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 (our own port)
+        return answer.read()
 
 
 def function(spec):

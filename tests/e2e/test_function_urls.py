@@ -205,6 +205,19 @@ async def test_limits_on_body_and_headers(tmp_path):
             assert answer.status == 431
 
 
+async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("faas.urls.server.BODY_SECONDS", 0.2)
+
+    async def slow():
+        yield b"begun"
+        await asyncio.Event().wait()
+
+    async with opened(tmp_path) as house, ClientSession() as session:
+        await house.made("echo", ECHO)
+        async with session.post(await house.door("echo"), data=slow()) as answer:
+            assert answer.status == 408
+
+
 async def test_a_stream_has_status_headers_and_cookies(tmp_path):
     async with opened(tmp_path) as house, ClientSession() as session:
         await house.streaming("headed", HEADED)

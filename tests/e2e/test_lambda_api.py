@@ -13,9 +13,10 @@ from botocore.exceptions import ClientError
 from support.lambda_api import ECHO, ROLE, descendants, served, start, tail, until, zipped
 from typer.testing import CliRunner
 
-from faas.declared import Declared
-from faas.deploy import Client, Refused, Unreachable
-from faas.deploy import Settings as Deployment
+from faas.client.api import Api as Endpoint
+from faas.client.deploy import Client, Refused, Unreachable
+from faas.client.deploy import Settings as Deployment
+from faas.functions.declared import Declared
 from faas.setup import QEMU, built, find
 from wherry.cli.functions import app as commands
 from wherry.cli.settings import cache_folder
@@ -466,7 +467,7 @@ async def test_the_command_lines_client_deploys_invokes_reads_logs_and_deletes(t
     source.mkdir()
     (source / "app.py").write_text(ECHO)
     async with served(tmp_path) as api:
-        client, said = Client(api.url), []
+        client, said = Client(Endpoint(api.url)), []
 
         def deploy(**settings):
             given = Deployment(**settings)
@@ -503,7 +504,7 @@ async def test_an_endpoint_that_speaks_no_http_is_said_in_one_line():
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        client = Client(f"http://{host}:{port}")
+        client = Client(Endpoint(f"http://{host}:{port}"))
         with pytest.raises(Unreachable, match=r"SSH-2\.0-server"):
             await asyncio.to_thread(client.delete, "f")
 
@@ -514,7 +515,7 @@ async def test_a_deployment_that_cannot_start_says_why(tmp_path):
     (source / "app.py").write_text(ECHO)
     async with served(tmp_path) as api:
         (tmp_path / "cache").write_text("no folder: no sandbox can be laid out")
-        client = Client(api.url)
+        client = Client(Endpoint(api.url))
         done = await asyncio.to_thread(
             lambda: client.deploy(
                 source, "hello", Deployment(), cache_dir=tmp_path / "c", progress=lambda _: None

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from support.lambda_api import served
 from support.lambda_records import ACCOUNT, UNKNOWN, recorded, zipped
 
-from faas.layers import Layers
+from faas.functions.layers import Layers
 from faas.place import Place
 from wherry.clock import SystemClock
 

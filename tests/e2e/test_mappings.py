@@ -17,12 +17,12 @@ from support.debian import program
 from faas.lambda_errors import TooManyRequests
 from faas.mappings.service import Mappings, Settings
 from faas.model.mapping import PREFIX, EventSourceMapping
-from faas.outcome import Kind, Outcome
 from faas.place import Place
 from faas.queues.message import Attribute, Content
 from faas.queues.sending import Sending
 from faas.queues.service import Limits, Queues
 from faas.records import Records
+from faas.running.outcome import Kind, Outcome
 from wherry.clock import SystemClock
 from wherry.store.memory import MemoryStore
 

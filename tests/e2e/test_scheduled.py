@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.lambda_api import served
+from support.lambda_api import served, until
 
-from faas.declared import Declared
+from faas.functions.declared import Declared
 from faas.place import Place
-from faas.schedules import Schedules
+from faas.schedules.service import Schedules
 from wherry.clock import SystemClock
 from wherry.config import load
 from wherry.store.memory import MemoryStore
@@ -39,9 +39,9 @@ async def test_the_example_ticks_once_a_minute(tmp_path):
         await schedules.start()
         try:
             for ticks in range(1, 4):
-                await schedules.declare("tick", function.spec.schedules)
+                await schedules.declare("tick", function.spec.schedule)
                 clock.ahead += 60.0
-                await schedules.declare("tick", function.spec.schedules)
+                await schedules.declare("tick", function.spec.schedule)
                 await until(lambda ticks=ticks: len(said(api)) == ticks)
         finally:
             schedules.stop()
@@ -55,11 +55,3 @@ def said(api):
         for line in api.faas.functions.log("tick", after=0)
         if line.text.startswith("tick for 20")
     ]
-
-
-async def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("waited for 20 seconds in vain")

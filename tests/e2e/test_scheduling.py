@@ -4,17 +4,18 @@ import asyncio
 import json
 import re
 import signal
+import time
 from contextlib import asynccontextmanager
 
 import pytest
 
 from faas.backends.process import ProcessBackend
-from faas.journal import Journal
 from faas.lambda_errors import TooManyRequests
-from faas.logs import MAX_RING, Ring
-from faas.tracing import read
+from faas.running.workers import Limits, Workers
+from faas.telemetry.journal import Journal
+from faas.telemetry.logs import MAX_RING, Ring
+from faas.telemetry.tracing import read
 from faas.vm import Call, Launch
-from faas.workers import Limits, Workers
 from wherry.clock import SystemClock
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -157,9 +158,15 @@ async def test_provisioned_instances_are_there_before_calls_and_after_idle_time(
         workers.provision(what, Ring(lines=10), 2)
         assert workers.provisioned("f", "1") == (0, 2)
         await until(lambda: workers.provisioned("f", "1") == (2, 2))
-        [pool] = workers.seen().pools.values()
-        await until(lambda: len(pool.idle_since) == 2 or next(iter(workers.seen().pools.values())))
-        await asyncio.sleep(0.5)
+
+        def idled():
+            [pool] = workers.seen().pools.values()
+            now = time.monotonic()
+            return len(pool.idle_since) == 2 and all(
+                now - at > 0.6 for at in pool.idle_since.values()
+            )
+
+        await until(idled)
         assert workers.provisioned("f", "1") == (2, 2)
         ring = Ring(lines=100)
         outcome = await invoke(workers, what, ring)

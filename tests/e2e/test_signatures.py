@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import boto3
@@ -23,6 +24,7 @@ from faas.api.asked import Answered
 from faas.api.credentials import Credentials
 from faas.api.server import Service, Signatures, application
 from faas.api.services import service
+from faas.api.sigv4 import Sent, canonical_request
 from faas.lambda_errors import ResourceNotFound
 from wherry.clock import SystemClock
 from wherry.serve import Address, bound, listening
@@ -301,3 +303,56 @@ async def test_the_aws_command_is_served(tmp_path):
         said, problem = await process.communicate()
     assert process.returncode == 0, problem.decode()
     assert json.loads(said)["Functions"][0]["Description"].endswith("user/ann")
+
+
+ODD_SIGNATURES = {
+    "a signature of no text": (b"SignedHeaders=host;x-amz-date, Signature=\xff\xfe", b""),
+    "a token of no text": (b"SignedHeaders=host, Signature=a", b"X-Amz-Security-Token: \xff\r\n"),
+    "a header of no text": (
+        b"SignedHeaders=host;x-amz-date;x-odd, Signature=a",
+        b"X-Odd: \xff\r\n",
+    ),
+    "a name of no text": (b"SignedHeaders=host;x-amz-date;\xff, Signature=a", b""),
+}
+
+
+@pytest.mark.parametrize("what", ODD_SIGNATURES)
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/2015-03-31/functions/",
+        b"/2015-03-31/functions/?%ff=%fe&a",
+        b"/2015-03-31/functions/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=CREDENTIAL"
+        b"&X-Amz-SignedHeaders=host&X-Amz-Signature=%ff&X-Amz-Date=STAMP"
+        b"&X-Amz-Expires=0000000009999999999999999",
+    ],
+)
+async def test_signatures_of_odd_bytes_are_refused(what, path):
+    parts, more = ODD_SIGNATURES[what]
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ").encode()
+    credential = b"AKIDANN/%s/us-east-1/lambda/aws4_request" % stamp[:8]
+    signed = b"Authorization: AWS4-HMAC-SHA256 Credential=%s, %s\r\nX-Amz-Date: %s\r\n%s" % (
+        credential,
+        parts,
+        stamp,
+        more,
+    )
+    async with served() as url:
+        host, port = url.removeprefix("http://").split(":")
+        for headers in (signed, b""):
+            to = path.replace(b"CREDENTIAL", credential).replace(b"STAMP", stamp)
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n" % (to, headers)
+            )
+            await writer.drain()
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            assert answer.startswith(b"HTTP/1.1 403"), answer
+
+
+def test_what_is_signed_is_the_very_bytes_of_a_request():
+    sent = Sent("GET", "/a\udcff", "b=%ff&c=\udcfe", {"host": "h"})
+    said = canonical_request(sent, ("host",), "x").splitlines()
+    assert said[1:3] == ["/a%FF", "b=%FF&c=%FE"]

@@ -68,6 +68,19 @@ def test_a_wherry_that_was_killed_starts_again_without_its_dead_endpoints(tmp_pa
         assert not any(folder.exists() for folder in folders)
 
 
+def test_a_function_that_went_from_the_files_while_wherry_was_down_goes_at_the_next_start(tmp_path):
+    with house(tmp_path, "--backend", "process") as mesh:
+        assert {"list", "add"} <= set(mesh.wherry("fn", "ls").split())
+    services = copied(tmp_path) / "services.yaml"
+    services.write_text(services.read_text().replace("name: add}", "name: sign}"))
+    api = copied(tmp_path) / "api.yaml"
+    api.write_text(api.read_text().replace("{function: add}", "{function: sign}"))
+    with house(tmp_path, "--backend", "process") as mesh:
+        names = set(mesh.wherry("fn", "ls").split())
+        assert {"list", "sign"} <= names
+        assert "add" not in names
+
+
 def test_an_interrupt_while_starting_ends_what_was_started(tmp_path):
     source = copied(tmp_path)
     arguments = ["up", str(source), "--free-ports", "--state", str(tmp_path / "state")]

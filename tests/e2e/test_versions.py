@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from support.lambda_api import ROLE, served, until, zipped
 
-from faas.package import checksum
+from faas.code.package import checksum
 from wherry.serve import Address, bound, listening
 from wherry.store.memory import MemoryStore
 
@@ -277,9 +277,21 @@ REFUSED = {
     "runtime": ({"Runtime": "ruby3.3"}, "Member must satisfy enum value set"),
     "an old node": ({"Runtime": "nodejs16.x"}, "nodejs24.x, provided"),
     "no handler": ({"Handler": None}, "Runtime and Handler are mandatory"),
-    "vpc": (
-        {"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}},
-        "VpcConfig is not supported by Wherry: functions reach services through the mesh",
+    "half a vpc": (
+        {"VpcConfig": {"SubnetIds": ["subnet-1"]}},
+        "SubnetIds and SecurityIds must coexist or be both empty list.",
+    ),
+    "file systems": (
+        {
+            "FileSystemConfigs": [
+                {
+                    "Arn": "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/"
+                    "fsap-0123456789abcdef0",
+                    "LocalMountPath": "/mnt/x",
+                }
+            ]
+        },
+        "FileSystemConfigs is not supported by Wherry",
     ),
     "image in a zip": (
         {"Code": {"ImageUri": "a/b:c"}},
@@ -321,13 +333,13 @@ async def test_what_would_have_no_effect_is_refused_by_name(tmp_path, what):
 
 
 async def test_files_of_function_and_layers_count_together(tmp_path, monkeypatch):
-    monkeypatch.setattr("faas.code.MAX_UNZIPPED", 3000)
-    monkeypatch.setattr("faas.layers.MAX_UNZIPPED", 3000)
+    monkeypatch.setattr("faas.code.origin.MAX_UNZIPPED", 3000)
+    monkeypatch.setattr("faas.functions.layers.MAX_UNZIPPED", 3000)
     async with served(tmp_path, eager=False) as api:
         layer = await api.do(
             "publish_layer_version",
             LayerName="l",
-            Content={"ZipFile": zipped("#" * 2000, "python/dep.py")},
+            Content={"ZipFile": zipped({"python/dep.py": "#" * 2000})},
         )
         fitting = given(Layers=[layer["LayerVersionArn"]])
         await api.do("create_function", **fitting)

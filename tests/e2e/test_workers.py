@@ -9,9 +9,9 @@ import pytest
 
 from faas.backends.process import ProcessBackend
 from faas.lambda_errors import ServiceFailure, TooManyRequests
-from faas.logs import Ring
+from faas.running.workers import Limits, Workers
+from faas.telemetry.logs import Ring
 from faas.vm import BootFailed, Call, Launch
-from faas.workers import Limits, Workers
 from wherry.clock import SystemClock
 
 pytestmark = pytest.mark.e2e
@@ -56,6 +56,11 @@ class Saving(ProcessBackend):
 
     def kept(self, launch):
         return next((image for image in self.images if image.launch == launch), None)
+
+    def forget(self, function, version, *, but):
+        for image in [each for each in self.images if each not in but]:
+            if image.launch.function == function and version in (None, image.launch.version):
+                image.discard()
 
     @asynccontextmanager
     async def restore(self, image, logs):

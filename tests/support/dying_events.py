@@ -13,39 +13,17 @@ from pathlib import Path
 
 from faas.events.event import Event
 from faas.events.service import Events, Host, Limits
-from faas.outcome import Kind, Outcome
 from faas.place import Place
 from faas.queues.service import Limits as QueueLimits
 from faas.queues.service import Queues
+from faas.running.outcome import Kind, Outcome
+from support.mortal import Mortal
 from wherry.clock import SystemClock
 from wherry.store.sqlite import SqliteStore
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 DEAD = "arn:aws:sqs:us-east-1:000000000000:dead"
 EVENT = Event("e-1", "f", "$LATEST", ARN, b'{"n": 1}')
-
-
-class Mortal:
-    """A Store that takes so many writes; at the next one the process is killed."""
-
-    def __init__(self, inner, writes):
-        self.inner, self.left = inner, writes
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    async def put(self, key, body, *, expect=None):
-        self._live()
-        return await self.inner.put(key, body, expect=expect)
-
-    async def delete(self, key, *, expect=None):
-        self._live()
-        return await self.inner.delete(key, expect=expect)
-
-    def _live(self):
-        self.left -= 1
-        if self.left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @asynccontextmanager
@@ -81,10 +59,15 @@ async def over(events):
             await asyncio.sleep(0.005)
 
 
+def die():
+    """End this process as an operator with no patience does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 async def main(path, ran, writes):
     async with (
         SqliteStore.open(Path(path)) as store,
-        living(Mortal(store, int(writes)), Path(ran)) as (_, events),
+        living(Mortal(store, int(writes), die), Path(ran)) as (_, events),
     ):
         await events.accept(EVENT)
         print("accepted", flush=True)

@@ -249,9 +249,9 @@ class Guest:
     def start(self, payload):
         self.launch = payload
         order = json.loads(payload)
-        if [disk["device"] for disk in order["disks"]][:1] != ["/dev/vdc"]:
-            panic("a launch without its code's disk")
-        order |= {"disks": [], "tmp_mib": None, "uid": None}
+        if [disk["device"] for disk in order["disks"]][:2] != ["/dev/vdf", "/dev/vdc"]:
+            panic("a launch without the disks of /tmp and of its code")
+        order |= {"disks": [], "uid": None}
         self.ours.sendall(frame(LAUNCH, json.dumps(order).encode()))
 
     def from_agent(self):
@@ -336,7 +336,7 @@ class Vm:
             raise Refused("The requested operation is not supported after starting the microVM.")
         if "/boot-source" not in self.set:
             raise Refused("Cannot start microvm without kernel configuration.")
-        if list(self.drives) != ["root", "guest", "code", "layers", "language"]:
+        if list(self.drives) != ["root", "guest", "code", "layers", "language", "tmp"]:
             raise Refused(f"drives {list(self.drives)}: not in the order that the guest knows")
         self.guest = Guest(self.set["/vsock"], self.drives, restored=False)
         self.state = "running"

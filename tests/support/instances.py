@@ -18,6 +18,7 @@ from faas.backends.process import ProcessBackend
 from faas.image.built import find
 from faas.setup import setup
 from faas.vm import Call, Launch
+from wherry.cli.settings import cache_folder
 
 CI = os.environ.get("CI") == "true"
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:kitchen"
@@ -104,8 +105,7 @@ async def answered(vm, **event):
 
 def machine_cache() -> Path:
     """Return this machine's cache."""
-    given = os.environ.get("WHERRY_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "wherry"
+    return cache_folder()
 
 
 def works(kind: str) -> str:

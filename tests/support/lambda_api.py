@@ -26,11 +26,17 @@ ROLE = "arn:aws:iam::000000000000:role/any"
 ECHO = "def handler(event, context):\n    print('got', event)\n    return event\n"
 
 
-def zipped(source, name="app.py"):
-    """Return a package with one file."""
+def zipped(files):
+    """Return a package of files by name, or of one text as ``app.py``.
+
+    What is called ``bootstrap`` may be executed.
+    """
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(name), source)
+        for name, source in ({"app.py": files} if isinstance(files, str) else files).items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (0o755 if name == "bootstrap" else 0o644) << 16
+            archive.writestr(info, source)
     return sink.getvalue()
 
 
@@ -45,13 +51,14 @@ class Api:
     async def do(self, operation, **arguments):
         return await asyncio.to_thread(getattr(self.client, operation), **arguments)
 
-    async def made(self, name, source, **settings):
+    async def made(self, name, files, **settings):
+        """Create a function of these files, see `zipped`, and wait until it is active."""
         given = {
             "FunctionName": name,
             "Role": ROLE,
             "Runtime": "python3.11",
             "Handler": "app.handler",
-            "Code": {"ZipFile": zipped(source)},
+            "Code": {"ZipFile": zipped(files)},
         }
         created = await self.do("create_function", **given | settings)
         await self.active(name)
@@ -84,8 +91,17 @@ class Api:
 
 
 @asynccontextmanager
-async def served(tmp_path, kind="process", *, store=None, **settings):
-    """Enter with a running service; on exit nothing of it runs any more."""
+async def served(tmp_path, kind="process", *, store=None, session=SESSION, api=Api, **settings):
+    """Enter with a running service; on exit nothing of it runs any more.
+
+    Args:
+        tmp_path: For its code, its logs and its cache.
+        kind: Which backend.
+        store: Where it keeps what is no file; None: a new one.
+        session: Whose keys sign.
+        api: What is made of the service and its client.
+        settings: See `faas.app.Settings`.
+    """
     cache = cache_folder() if kind == "qemu" else tmp_path / "cache"
     given = {"code_dir": tmp_path / "code", "run_dir": tmp_path / "run", "drain": 5.0}
     store = store or MemoryStore()
@@ -95,9 +111,9 @@ async def served(tmp_path, kind="process", *, store=None, **settings):
             running(Settings(**given | settings), store, backend, SystemClock()) as faas,
         ):
             config = Config(retries={"total_max_attempts": 1}, max_pool_connections=50)
-            client = SESSION.client("lambda", endpoint_url=faas.address.url, config=config)
+            client = session.client("lambda", endpoint_url=faas.address.url, config=config)
             try:
-                yield Api(faas, client)
+                yield api(faas, client)
             finally:
                 client.close()
     assert descendants(os.getpid()) == set()

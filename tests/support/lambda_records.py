@@ -1,8 +1,6 @@
 """The operations that are about records over HTTP, with boto3 in front and nothing that runs."""
 
 import asyncio
-import io
-import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -15,12 +13,13 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from faas.api.server import Signatures, application
-from faas.code import Code
+from faas.code.origin import Code
+from faas.functions.registry import Registry
 from faas.operations.records import record_operations
 from faas.place import Place
-from faas.queues.attributes import Queue
+from faas.queues.attributes import PREFIX, Queue
 from faas.records import Records
-from faas.registry import Registry
+from support import lambda_api
 from wherry.clock import SystemClock
 from wherry.serve import Address, bound, listening
 from wherry.store.memory import MemoryStore
@@ -31,11 +30,10 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 def zipped(**files: str) -> bytes:
-    body = io.BytesIO()
-    with zipfile.ZipFile(body, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name.replace("__", "/") + ".py", text)
-    return body.getvalue()
+    """Return a package of Python modules; ``a__b`` is ``a/b.py``."""
+    return lambda_api.zipped(
+        {f"{name.replace('__', '/')}.py": text for name, text in files.items()}
+    )
 
 
 class Ready:
@@ -96,7 +94,7 @@ class Api:
         return found.version
 
     async def queue(self, name: str, **attributes: str) -> str:
-        records = Records(self.registry.store, "queue/", Queue)
+        records = Records(self.registry.store, PREFIX, Queue)
         await records.put(name, Queue(name, name, 0.0, 0.0, attributes))
         return f"{QUEUES}:{name}"
 

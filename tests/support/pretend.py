@@ -10,8 +10,8 @@ import selectors
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from faas.memory import Host
-from faas.pool import Memory
+from faas.running.memory import Host
+from faas.running.pool import Memory
 from faas.vm import Answer, BootFailed, Crashed, InitFailed, Launch, NotAtRestorePoint
 
 
@@ -143,6 +143,11 @@ class Pretend:
 
     def kept(self, launch):
         return next((image for image in self.images if image.launch == launch), None)
+
+    def forget(self, function, version, *, but):
+        for image in [each for each in self.images if each not in but]:
+            if image.launch.function == function and version in (None, image.launch.version):
+                image.discard()
 
     @asynccontextmanager
     async def _guest(self, launch, seconds):

@@ -1,7 +1,7 @@
 """What of a streamed invocation is not seen over HTTP: the limit, and what is said at the end."""
 
 from faas.operations.invoke import MAX_CHUNK, MAX_STREAM, Chunks
-from faas.outcome import Kind, Outcome
+from faas.running.outcome import Kind, Outcome
 
 MIB = bytes(1 << 20)
 

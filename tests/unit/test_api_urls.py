@@ -92,6 +92,15 @@ def test_whatever_a_function_says_is_a_response_or_refused(answer):
     assert found is None or "expected" in str(found)
 
 
+@pytest.mark.parametrize("length", ["3", "500"])
+def test_a_length_that_a_function_claims_is_not_passed_on(length):
+    said = {"statusCode": 200, "headers": {"Content-Length": length}, "body": "hello"}
+    answer = buffered(json.dumps(said).encode())
+    assert (answer.body, [name for name, _ in answer.headers]) == (b"hello", ["content-type"])
+    head = json.dumps({"headers": {"content-length": length}}).encode()
+    assert [name for name, _ in collected(head + bytes(8) + b"hello").headers] == ["content-type"]
+
+
 @given(st.binary(max_size=60))
 def test_what_is_no_json_is_the_body(payload):
     try:

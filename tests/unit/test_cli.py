@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
+from rich.table import Table
 
+from wherry.cli.function_logs import readable
+from wherry.cli.lambdas import whole
 from wherry.cli.owned import only
 from wherry.cli.settings import PARTS, listen
 from wherry.config import load
@@ -122,6 +126,64 @@ def test_what_an_envoy_would_refuse_is_refused_before(tmp_path, wrong, said):
     with pytest.raises(Exception, match="expected") as caught:
         load(file)
     assert said in str(caught.value)
+
+
+FUNCTION = """\
+apiVersion: wherry.dev/v1
+kind: Function
+metadata: {{name: f}}
+spec: {{code: ., handler: app.handler, {more}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("schedule: rate(1 minutes)", "schedule 'rate(1 minutes)': 1 minutes, expected"),
+        ("schedule: [rate(1 minute), cron(1 2)]", "schedule 'cron(1 2)': 2 fields, expected"),
+        (
+            "environment: {AWS_REGION: x}",
+            "Reserved keys used in this request: AWS_REGION, expected",
+        ),
+        (f"environment: {{LARGE: {'x' * 5000}}}", "exceeded the 4KB limit"),
+    ],
+)
+def test_what_lambda_would_not_have_of_a_function_is_refused_before(tmp_path, more, said):
+    (tmp_path / "f.yaml").write_text(FUNCTION.format(more=more))
+    [line] = refused("check", "f.yaml", cwd=tmp_path)
+    assert line.startswith("f.yaml:1: function f: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a b"], "folder 'a b': its name becomes the function's, expected 1 to 64 of"),
+        (["node22.x"], "folder 'node22.x': its name becomes the function's"),
+        (["f", "--runtime", "nodejs16.x"], "--runtime 'nodejs16.x': expected python3.11"),
+        (["f", "--runtime", "cobol"], "--runtime 'cobol': expected python3.11"),
+    ],
+)
+def test_what_could_not_be_deployed_is_not_begun(tmp_path, words, said):
+    [line] = refused("fn", "init", *words, cwd=tmp_path)
+    assert line.startswith(said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_logged_stack_is_shown_line_below_line():
+    logged = "[ERROR] X: boom\rTraceback:\r  File a\r"
+    assert readable(logged) == "[ERROR] X: boom\nTraceback:\n  File a"
+    assert readable(logged, indent=2) == "[ERROR] X: boom\n  Traceback:\n    File a"
+    assert readable("a\r\nb\n") == "a\nb\n"
+
+
+def test_names_stand_whole_in_a_narrow_table():
+    table = Table(*map(whole, ("layer", "description")), box=None)
+    table.add_row("requirements-8022c26bd7fb7fb2", "what requirements.txt asks for")
+    with (console := Console(width=40)).capture() as shown:
+        console.print(table)
+    assert "requirements-8022c26bd7fb7fb2" in shown.get()
+    assert "…" not in shown.get()
 
 
 def test_explain_prints_what_can_be_loaded_again(tmp_path):
@@ -249,6 +311,14 @@ def test_a_state_folder_is_for_one_wherry_at_a_time(tmp_path):
         pass
     with only(tmp_path / "s"):
         assert (tmp_path / "s").stat().st_mode & 0o777 == 0o700
+
+
+def test_setup_says_which_runtimes_it_can_prepare(tmp_path):
+    said = wherry("faas", "setup", "--runtime", "nodejs18.x", WHERRY_CACHE=str(tmp_path))
+    assert said.returncode == 1
+    assert said.stderr == (
+        "wherry: runtime nodejs18.x: not offered, expected one of nodejs22.x, nodejs24.x\n"
+    )
 
 
 def test_an_envoy_that_is_not_installed_is_said_with_how_to_get_it(tmp_path):

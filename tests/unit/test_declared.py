@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from faas.declared import Declared
-from faas.guess import guess
-from faas.packed import BuildError
+from faas.code.guess import guess
+from faas.code.packed import BuildError
+from faas.functions.declared import Declared
 from wherry.config import load
 from wherry.errors import ConfigError
 
@@ -23,7 +23,12 @@ def read(tmp_path, *lines):
     ("lines", "line", "said"),
     [
         (["code: code"], 4, "handler: FILE.FUNCTION"),
-        (["handler: app.handler"], 4, "exactly one of code and image"),
+        (["handler: app.handler"], 4, "spec: neither code nor image, expected exactly one"),
+        (["code: code", "handler: a.b", "image: x:1"], 4, "spec: both code and image, expected"),
+        (["code: code", "handler: a.b", "timeout: 901s"], 7, "901s, expected 1s to 15m"),
+        (["code: code", "handler: a.b", "environment: {V: x}"], 7, "spec.environment.V: 'V'"),
+        (["code: code", "handler: a.b", "schedule: daily"], 7, "spec.schedule[0]: 'daily'"),
+        (["code: code", "handler: a.b", "schedule: 7"], 7, "spec.schedule: 7, expected a list"),
         (["image: x:1", "handler: a.b"], 4, "expected neither"),
         (["code: code", "handler: a.b", "runtime: python2.7"], 7, "python3.11"),
         (["code: code", "handler: a.b", "tmpMib: 100"], 7, "512"),
@@ -76,9 +81,9 @@ def test_the_path_of_an_image_begins_at_the_file(tmp_path):
         ({"app.py": "def handler(e, c): ..."}, "python3.11", "app.handler"),
         ({"lambda_function.py": "def lambda_handler(e, c): ..."}, "python3.11", "lambda_function"),
         ({"a.py": "x = 1", "b.py": "async def handler(e, c): ..."}, "python3.11", "b.handler"),
-        ({"index.mjs": "export const handler = 1"}, "nodejs20.x", "index.handler"),
-        ({"index.js": "exports.handler = 1", "package.json": "{}"}, "nodejs20.x", "index.handler"),
-        ({"app.js": "module.exports = { handler }"}, "nodejs20.x", "app.handler"),
+        ({"index.mjs": "export const handler = 1"}, "nodejs22.x", "index.handler"),
+        ({"index.js": "exports.handler = 1", "package.json": "{}"}, "nodejs22.x", "index.handler"),
+        ({"app.js": "module.exports = { handler }"}, "nodejs22.x", "app.handler"),
         ({"bootstrap": "#!/bin/sh", "app.py": ""}, "provided.al2023", "bootstrap"),
     ],
 )

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
+from support.mortal import Killed, Mortal
 
 from faas.events.event import MAX_EVENT, Event
 from faas.events.service import Events, Host, Limits
@@ -18,8 +19,8 @@ from faas.lambda_errors import (
 from faas.model import concurrency, delivery
 from faas.model.concurrency import Reserved
 from faas.model.delivery import Delivery
-from faas.outcome import Kind, Outcome
 from faas.records import Records
+from faas.running.outcome import Kind, Outcome
 from wherry.clock import SystemClock
 from wherry.store.memory import MemoryStore
 
@@ -27,36 +28,6 @@ BASE = "arn:aws:lambda:us-east-1:000000000000:function:"
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:"
 OK = Outcome(b'"fine"', None, Kind.WARM)
 BAD = Outcome(b'{"errorMessage": "boom", "errorType": "E"}', "Unhandled", Kind.WARM)
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-class Mortal:
-    """A Store whose process is killed before or after its n-th write."""
-
-    def __init__(self, inner, after):
-        self.inner, self.left = inner, after
-
-    async def get(self, key):
-        return await self.inner.get(key)
-
-    async def list(self, prefix):
-        return await self.inner.list(prefix)
-
-    async def put(self, key, body, *, expect=None):
-        self._live()
-        return await self.inner.put(key, body, expect=expect)
-
-    async def delete(self, key, *, expect=None):
-        self._live()
-        return await self.inner.delete(key, expect=expect)
-
-    def _live(self):
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
 
 
 class World:
@@ -328,3 +299,38 @@ async def test_one_functions_events_do_not_hold_up_anothers():
         go.set()
         await ended(events)
     assert len(world.ran) == 6
+
+
+def deep(levels):
+    return b"[" * levels + b"]" * levels
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"errorMessage": "half a pair: \\ud800", "errorType": "E"}',
+        b'{"errorMessage": {"a": ["\\udfff"]}, "errorType": "E"}',
+        deep(100_000),
+        deep(900),
+        b'{"errorMessage": %s}' % deep(900),
+        b"\xff",
+        b"NaN",
+    ],
+    ids=["half a pair", "within", "very deep", "deep", "a deep message", "no text", "no number"],
+)
+async def test_whatever_a_function_says_the_events_of_others_go_on(answer):
+    store, world = MemoryStore(), World(f=Outcome(answer, "Unhandled", Kind.WARM), g=OK)
+    world.queues = {"ends": [], "letters": []}
+    world.letters["f"] = QUEUE + "letters"
+    await configured(store, on_failure=QUEUE + "ends")
+    async with living(store, world) as events:
+        for levels in (1, 900, 950, 960, 970, 975, 980, 985, 990, 995):
+            await events.accept(event(payload=deep(levels), name=f"e{levels}"))
+        await ended(events)
+        await events.accept(event("g", name="e2"))
+        await ended(events)
+    assert len(world.queues["ends"]) == len(world.queues["letters"]) == 10
+    for record, _ in world.queues["ends"]:
+        record.encode()
+    assert world.ran[-1].function == "g"
+    assert await left(store) == []

@@ -154,3 +154,13 @@ def test_an_event_comes_back_out_of_its_state():
     event = Event("id", "f", "live", ARN, b"[1]", "trace", "context", "parent")
     progress = Progress.of(event, Rules(), now=5.0)
     assert replace(progress, tries=2).event(b"[1]") == event
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_a_payload_that_is_too_deep_to_be_written_again_is_left_out(before, after):
+    progress = accepted()
+    for levels in range(900, 1010):
+        payload = before * levels + b"1" + after * levels
+        response = shapes.Response(payload, "1", None)
+        said = shapes.record(progress, payload, response, now=1.0)
+        assert said.startswith(b'{"version":"1.0"')

@@ -8,12 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.pretend import LoopClock, Pretend, PretendHost, VirtualLoop, launch
 
 from faas.lambda_errors import TooManyRequests
-from faas.logs import Ring
-from faas.metrics import exposition
-from faas.outcome import Kind, Outcome
-from faas.tally import MOST_VERSIONS, OTHER, Tally
+from faas.running.outcome import Kind, Outcome
+from faas.running.tally import MOST_VERSIONS, OTHER, Tally
+from faas.running.workers import Limits, Workers
+from faas.telemetry.logs import Ring
+from faas.telemetry.metrics import exposition
 from faas.vm import Call
-from faas.workers import Limits, Workers
 
 
 def sampled(text):

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from faas.guest.http1 import BadRequest, Body, read_request
 from faas.guest.link import Kind, Link
+from faas.guest.memory import Peak
 from faas.guest.rounds import RUNTIME, Rounds
 from faas.guest.slot import Slot
 from faas.guest.subscriber import Destination, Subscriber, Wants
@@ -148,14 +151,22 @@ def test_a_flush_delivers_at_once():
         patient.stop()
 
 
-def test_a_subscriber_that_is_not_there_loses_its_events():
+def test_a_subscriber_that_is_not_there_loses_its_events_and_learns_how_many():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    absent = subscriber(port)
+        address = server.getsockname()
+    absent = subscriber(address[1], None)
     absent.start()
     absent.offer(event(1))
     absent.flush(5)
+    with socket.create_server(address) as server:
+        absent.offer(event(2))
+        absent.flush(5)
+        connection, _ = server.accept()
+        with connection, connection.makefile() as lines:
+            told = [json.loads(line) for line in lines]
     absent.stop()
+    assert told[0]["record"] == "line 2"
+    assert (told[1]["type"], told[1]["record"]["droppedRecords"]) == ("platform.logsDropped", 1)
 
 
 def frame(kind: Kind, payload: bytes = b"") -> bytes:
@@ -248,3 +259,45 @@ def test_layers_merge_with_files_over_folders_and_folders_over_files(tmp_path):
     other = merged([tmp_path / "two", tmp_path / "one"], cache)
     assert other is not None
     assert (other / "a/deep").read_text() == "1"
+
+
+_HOLDS = "import sys; held = bytearray(int(sys.argv[1]) << 20); print(flush=True); sys.stdin.read()"
+_PARENT = f"""
+import subprocess, sys
+print(flush=True)
+for line in sys.stdin:
+    child = subprocess.Popen([sys.executable, "-c", {_HOLDS!r}, "40"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+    child.stdout.readline()
+    print(flush=True)
+child.kill()
+"""
+
+
+def test_the_memory_of_a_process_counts_until_it_ends():
+    peak = Peak()
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, "10"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holds:
+        holds.stdout.readline()
+        alone = peak.kib([holds.pid])
+        assert alone > 10 << 10
+        assert peak.kib([holds.pid]) == alone
+        holds.stdin.close()
+        holds.wait()
+        assert peak.kib([holds.pid]) == 0
+        assert peak.kib([]) == 0
+
+
+def test_a_process_that_begins_after_the_first_look_counts():
+    peak = Peak()
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        parent.stdout.readline()
+        before = peak.kib([parent.pid])
+        parent.stdin.write(b"more\n")
+        parent.stdin.flush()
+        parent.stdout.readline()
+        assert peak.kib([parent.pid]) > before + (40 << 10)
+        parent.stdin.close()

@@ -5,9 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faas import journal
-from faas.journal import Journal
-from faas.logs import MAX_LINE, MAX_RING, MAX_TAIL, Rate, Ring, Tail
+from faas.telemetry import journal
+from faas.telemetry.journal import Journal
+from faas.telemetry.logs import MAX_LINE, MAX_RING, MAX_TAIL, Rate, Ring, Tail
 
 SECOND = 1_000_000_000
 
@@ -183,6 +183,19 @@ async def test_a_file_that_takes_nothing_costs_its_lines_and_nothing_else(tmp_pa
     async with Journal.opened(tmp_path) as second:
         assert texts(second.ring("f").after(0)) == ["after"]
         assert texts(second.ring("g").after(0)) == ["kept"]
+
+
+async def test_lines_that_wait_too_many_at_once_miss_the_file_and_are_counted(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(journal, "MOST_PENDING", 10)
+    async with Journal.opened(tmp_path) as log:
+        ring = log.ring("f")
+        for text in ("0123456789", "more"):
+            ring.append(text, at_ns=1)
+        assert (log.lost, texts(ring.after(0))) == (1, ["0123456789", "more"])
+    async with Journal.opened(tmp_path) as second:
+        assert texts(second.ring("f").after(0)) == ["0123456789"]
 
 
 async def test_the_log_of_a_deleted_function_is_gone(tmp_path):

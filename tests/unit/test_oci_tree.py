@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from faas.oci.documents import Config, ImageError, digest_of
 from faas.oci.image import Blob, Image, merged
 from faas.oci.lay import laid_out
-from faas.oci.tar import entries
-from faas.oci.tree import File, Folder, Link
+from faas.oci.streams import MAX_IMAGE
+from faas.oci.tar import Entry, Kind, entries
+from faas.oci.tree import File, Folder, Link, Merged
 
 
 def tar(*entries):
@@ -117,6 +118,14 @@ def test_a_hard_link_is_the_same_content_in_another_place(tmp_path):
 def test_a_hard_link_to_no_file_of_the_image_is_refused(target):
     with pytest.raises(ImageError, match="expected a file of this image"):
         names(tar(("folder/", None), link("x", target, tarfile.LNKTYPE)))
+
+
+def test_an_image_of_more_bytes_than_functions_may_have_is_refused():
+    tree = Merged("app")
+    tree.begin()
+    tree.add(Entry(("a",), Kind.FILE, 0o644, MAX_IMAGE, "", 512))
+    with pytest.raises(ImageError, match=f"image app: over {MAX_IMAGE} bytes"):
+        tree.add(Entry(("b",), Kind.FILE, 0o644, 1, "", 512))
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "a/.."])

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faas import package
-from faas.build import BuildError, built
+from faas.code import package
+from faas.code.build import BuildError, built
+from faas.code.package import checksum, size_of, sweep, unpacked, zip_of
 from faas.lambda_errors import InvalidParameter
-from faas.package import checksum, size_of, sweep, unpacked, zip_of
 
 
 def zipped(files, *, mode=0o644, kind=0o100000):

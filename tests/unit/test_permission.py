@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faas.permission import allows, like
+from faas.functions.permission import allows, like
 
 INVOKE = "lambda:InvokeFunctionUrl"
 ROLE = "arn:aws:iam::123456789012:role/service/reader"

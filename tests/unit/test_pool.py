@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from faas.pool import Memory, Pool, Reap, Seen, Start, plan
+from faas.running.pool import Memory, Pool, Reap, Seen, Start, plan
 
 
 def pool(**fields):

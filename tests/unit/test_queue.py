@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from support.mortal import Killed, Mortal
 
 from faas.place import Place
 from faas.queues.faults import (
@@ -161,33 +162,6 @@ QueueMachine.TestCase.settings = settings(deadline=None, max_examples=40, statef
 FifoMachine.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=20)
 TestAnyOrder = QueueMachine.TestCase
 TestAnyOrderInGroups = FifoMachine.TestCase
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-class Mortal:
-    """A Store whose process is killed at its n-th write."""
-
-    def __init__(self, inner, writes):
-        self.inner, self.left = inner, writes
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    async def put(self, key, body, *, expect=None):
-        self._live()
-        return await self.inner.put(key, body, expect=expect)
-
-    async def delete(self, key, *, expect=None):
-        self._live()
-        return await self.inner.delete(key, expect=expect)
-
-    def _live(self):
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
 
 
 async def test_a_kill_in_the_middle_of_a_burial_neither_loses_nor_doubles_the_message():

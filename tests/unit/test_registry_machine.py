@@ -9,9 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from faas.functions.registry import Registry
 from faas.lambda_errors import LambdaError, ResourceConflict, ResourceNotFound
 from faas.model.function import LATEST, Reference
-from faas.registry import Place, Registry
+from faas.place import Place
 from wherry.clock import SystemClock
 from wherry.store.memory import MemoryStore
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from support.pretend import launch
 
-from faas.report import Ended, Timing, style
-from faas.tracing import Trace, read
+from faas.telemetry.report import Ended, Timing, style
+from faas.telemetry.tracing import Trace, read
 
 AT = 1_760_000_000_123_456_789
 TRACE = Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", sampled=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faas.schedule import BadSchedule, parsed
+from faas.schedules.expression import BadSchedule, parsed
 from wherry.config import load
 from wherry.errors import ConfigError
 
@@ -131,7 +131,7 @@ def test_a_functions_schedule_is_one_expression_or_several(tmp_path, written):
         "apiVersion: wherry.dev/v1\nkind: Function\nmetadata: {name: f}\n"
         f"spec: {{code: ., handler: app.handler, schedule: {written}}}\n"
     )
-    assert load(tmp_path).functions["f"].spec.schedules[0] == "rate(1 minute)"
+    assert load(tmp_path).functions["f"].spec.schedule[0] == "rate(1 minute)"
 
 
 def test_a_functions_schedule_that_is_no_expression_is_refused_with_its_line(tmp_path):

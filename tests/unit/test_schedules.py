@@ -9,10 +9,10 @@ import pytest
 from faas.events.event import Event
 from faas.events.service import Events, Host, Limits
 from faas.lambda_errors import ResourceNotFound, TooManyRequests
-from faas.outcome import Kind, Outcome
 from faas.place import Place
-from faas.schedule import BadSchedule
-from faas.schedules import Schedules
+from faas.running.outcome import Kind, Outcome
+from faas.schedules.expression import BadSchedule
+from faas.schedules.service import Schedules
 from wherry.store.memory import MemoryStore
 
 START = 1_800_000_000.0
@@ -194,3 +194,13 @@ async def test_an_event_that_ran_before_the_kill_does_not_run_again():
         assert events.pending == 0
     assert len(ran) == 1
     assert not await store.list("event")
+
+
+async def test_a_function_has_at_most_fifty_schedules():
+    store = MemoryStore()
+    async with started(store, Sink(), SettableClock()) as schedules:
+        many = [f"rate({number} minutes)" for number in range(2, 53)]
+        with pytest.raises(ValueError, match="function f: 51 schedules, expected at most 50"):
+            await schedules.declare("f", many)
+        await schedules.declare("f", many[:50])
+    assert len(await store.list("schedule/f/")) == 50

@@ -2,8 +2,8 @@
 
 import pytest
 
-from faas.build import PYTHON
-from faas.served import OFFERED, served
+from faas.code.build import PYTHON
+from faas.functions.served import OFFERED, served
 
 
 @pytest.mark.parametrize("asked", ["python3.6", "python3.11", "python3.14"])

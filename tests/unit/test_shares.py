@@ -4,9 +4,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from faas.demand import ENOUGH, WINDOW, Demand
-from faas.memory import LEAST_INSTANCES, Host
-from faas.shares import ACCOUNT, RESERVED, Shares
+from faas.running.demand import ENOUGH, WINDOW, Demand
+from faas.running.memory import LEAST_INSTANCES, Host
+from faas.running.shares import ACCOUNT, RESERVED, Shares
 
 F, G = ("f", "1"), ("g", "$LATEST")
 

@@ -1,16 +1,16 @@
 """One trace from the caller to the function, and spans at a collector that is really there."""
 
-import json
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from support.pretend import launch
 
-from faas.otlp import Collector, exporting
-from faas.outcome import Kind, Outcome
-from faas.spans import Spans
-from faas.tracing import read
+from faas.running.outcome import Kind, Outcome
+from faas.telemetry.otlp import Collector, exporting
+from faas.telemetry.spans import Spans
+from faas.telemetry.tracing import read
 from faas.vm import Call
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -26,8 +26,9 @@ async def collecting(status=200):
     got = []
 
     async def take(request):
-        got.append((request.path, request.headers.get("x-key"), await request.json()))
-        return web.json_response({}, status=status)
+        body = ExportTraceServiceRequest.FromString(await request.read())
+        got.append((request.path, request.headers.get("x-key"), body))
+        return web.Response(status=status)
 
     application = web.Application()
     application.router.add_post("/v1/traces", take)
@@ -68,20 +69,20 @@ async def test_spans_reach_the_collector_with_the_callers_trace_and_what_came_of
                 assert read(fresh.header).sampled
     [(path, key, body)] = got
     assert (path, key) == ("/v1/traces", "a b")
-    [resource] = body["resourceSpans"]
-    sent = resource["scopeSpans"][0]["spans"]
-    assert len(sent) == 2
-    first = sent[0]
-    assert first["traceId"] == told.id == read(CALLER).id
-    assert first["spanId"] == told.span
-    assert first["parentSpanId"] == read(CALLER).span
-    assert first["status"] == {"code": 2, "message": "Sandbox.Timedout"}
-    known = {each["key"]: each["value"] for each in first["attributes"]}
-    assert known["faas.invocation_id"] == {"stringValue": "r1"}
-    assert known["faas.coldstart"] == {"boolValue": True}
-    assert known["faas.max_memory"] == {"intValue": str(128 << 20)}
-    assert int(first["endTimeUnixNano"]) >= int(first["startTimeUnixNano"])
-    assert json.dumps(body).count("parentSpanId") == 1
+    [resource] = body.resource_spans
+    named = {each.key: each.value.string_value for each in resource.resource.attributes}
+    assert named["service.name"] == "wherry-faas"
+    first, second = resource.scope_spans[0].spans
+    assert first.trace_id.hex() == told.id == read(CALLER).id
+    assert first.span_id.hex() == told.span
+    assert first.parent_span_id.hex() == read(CALLER).span
+    assert (first.status.code, first.status.message) == (2, "Sandbox.Timedout")
+    known = {each.key: each.value for each in first.attributes}
+    assert known["faas.invocation_id"].string_value == "r1"
+    assert known["faas.coldstart"].bool_value is True
+    assert known["faas.max_memory"].int_value == 128 << 20
+    assert first.end_time_unix_nano >= first.start_time_unix_nano
+    assert second.parent_span_id == b""
 
 
 async def test_a_collector_that_refuses_costs_spans_and_nothing_else():

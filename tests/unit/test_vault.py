@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from faas.functions.registry import Registry
+from faas.functions.sealed import PREFIX
 from faas.model.function import Function, Reference
 from faas.place import Place
 from faas.records import Records
-from faas.registry import Registry
-from faas.sealed import PREFIX
 from faas.vault import Unsealable, Vault
 from wherry.clock import SystemClock
 from wherry.errors import StartError

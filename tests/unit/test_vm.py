@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faas.backends.order import order
 from faas.vm import NEXT, Crashed, IllegalMove, Launch, Move, VmState, step
 
 
@@ -70,6 +71,18 @@ def test_a_function_name_that_could_be_a_path_is_refused(name):
 def test_memory_outside_of_lambdas_range_is_refused(memory_mib):
     with pytest.raises(ValueError, match="expected 128 to 10240"):
         launch(memory_mib=memory_mib)
+
+
+def test_a_function_is_told_the_region_and_the_account_of_its_arn():
+    told = order(
+        launch(arn="arn:aws:lambda:eu-west-1:123456789012:function:f:1"),
+        devices=False,
+        snap_start=False,
+        uid=None,
+    )
+    assert told["account"] == "123456789012"
+    environment = told["environment"]
+    assert {environment["AWS_REGION"], environment["AWS_DEFAULT_REGION"]} == {"eu-west-1"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import tempfile
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from wherry.cli import functions, images, keys, layers, logs
 from wherry.cli.bootstraps import bootstrap
 from wherry.cli.loads import loads
 from wherry.cli.proxy import config, diff
-from wherry.cli.settings import PARTS, Options, Outside, Transport, cache_folder, listen
+from wherry.cli.settings import PARTS, REGION, Options, Outside, Transport, cache_folder, listen
 from wherry.cli.state import state_dir
 from wherry.cli.status import status
 from wherry.cli.top import top
@@ -96,7 +97,7 @@ def up(
     moved: Moved = None,
     free_ports: FreePorts = False,
     backend: Backend = "auto",
-    region: Region = "us-east-1",
+    region: Region = REGION,
     s3: S3 = None,
     redis: Redis = None,
     verbose: Verbose = False,
@@ -127,7 +128,7 @@ def run(
     backend: Backend = "auto",
     workers: Workers = None,
     transport: Carried = "grpc",
-    region: Region = "us-east-1",
+    region: Region = REGION,
     s3: S3 = None,
     redis: Redis = None,
     worker: Worker = None,
@@ -213,10 +214,16 @@ def _address(option: str, text: str) -> Address:
 
 
 @faas.command()
-def setup() -> None:
+def setup(
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(help="Prepared now, not on first use: nodejs22.x; may be repeated."),
+    ] = None,
+) -> None:
     """Install or find QEMU and build the guest image; done in a second when nothing changed."""
     from faas.setup import setup as made  # noqa: PLC0415
 
     shown = Console(stderr=True, highlight=False)
-    report = asyncio.run(made(cache_folder(), progress=lambda text: shown.print(f"  {text}")))
+    told = partial(shown.print, "  ", sep="")
+    report = asyncio.run(made(cache_folder(), runtimes=runtime or (), progress=told))
     shown.print(str(report))

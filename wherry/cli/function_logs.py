@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faas.deploy import Unreachable
+from faas.client.deploy import Unreachable
 from wherry.cli.lambdas import Endpoint, Name, client, spoken, told
 from wherry.errors import StartError
 
@@ -29,7 +29,7 @@ def logs(
                 if not follow or not seen.began:
                     raise
                 if not seen.lost:
-                    told(f"waiting for {api.endpoint}")
+                    told(f"waiting for {api.api.endpoint}")
                 seen.lose()
                 time.sleep(_FOLLOW_SECONDS)
                 try:
@@ -39,11 +39,20 @@ def logs(
                 continue
             for line in lines:
                 at = time.strftime("%H:%M:%S", time.localtime(line["at_ns"] / 1e9))
-                typer.echo(f"{at} {line['text']}")
+                typer.echo(f"{at} {readable(line['text'], indent=len(at) + 1)}")
             if not lines and not follow:
                 return
             if not lines:
                 time.sleep(_FOLLOW_SECONDS)
+
+
+def readable(text: str, *, indent: int = 0) -> str:
+    """Return what was logged with its stack below each other.
+
+    awslambdaric ends the lines of a stack with CR, as CloudWatch wants it; a terminal would write
+    one over the other.
+    """
+    return text.rstrip("\r").replace("\r\n", "\n").replace("\r", "\n" + " " * indent)
 
 
 class Seen:

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from faas.deploy import Client, Deployed, Settings
-from wherry.cli.function_logs import logs
-from wherry.cli.lambdas import Endpoint, Name, client, spoken, told
+from faas.client.deploy import Client, Deployed, Settings
+from wherry.cli.function_logs import logs, readable
+from wherry.cli.lambdas import Endpoint, Name, client, spoken, told, whole
 from wherry.cli.settings import cache_folder
 from wherry.errors import StartError
 
@@ -29,7 +29,7 @@ _SHORT = 12
 def init(
     name: Annotated[str, typer.Argument(help="Folder to make; its name becomes the function's.")],
     runtime: Annotated[
-        str, typer.Option(help="python3.11, nodejs20.x or provided.")
+        str, typer.Option(help="python3.11, nodejs22.x or provided.")
     ] = "python3.11",
 ) -> None:
     """Write a small function to begin with."""
@@ -109,7 +109,7 @@ def invoke(
     with spoken():
         result = client(endpoint).invoke(name, _payload(payload), qualifier=qualifier)
     if log:
-        typer.echo(result.log.decode(errors="replace"), err=True, nl=False)
+        typer.echo(readable(result.log.decode(errors="replace")), err=True, nl=False)
     typer.echo(result.payload.decode(errors="replace"))
     if result.error:
         raise typer.Exit(1)
@@ -124,7 +124,7 @@ def rollback(
     endpoint: Endpoint = None,
 ) -> None:
     """Put an earlier version's code and configuration back, as a new version."""
-    from faas.rollback import rolled_back  # noqa: PLC0415
+    from faas.client.rollback import rolled_back  # noqa: PLC0415
 
     with spoken():
         done = rolled_back(client(endpoint), name, version, progress=told)
@@ -158,7 +158,7 @@ def list_functions(
             typer.echo(json.dumps(each))
     elif name is None:
         columns = ("function", "handler", "runtime", "memory", "timeout", "versions", "state")
-        table = Table(*columns, box=None)
+        table = Table(*map(whole, columns), box=None)
         for row in rows:
             table.add_row(*row)
         Console().print(table)
@@ -202,7 +202,8 @@ def _row(api: Client, each: dict[str, Any]) -> list[str]:
 
 
 def _versions(found: list[dict[str, Any]], aliases: list[dict[str, Any]]) -> Table:
-    table = Table("version", "aliases", "code", "memory", "changed", "state", box=None)
+    columns = ("version", "aliases", "code", "memory", "changed", "state")
+    table = Table(*map(whole, columns), box=None)
     for each in found:
         number = each["Version"]
         names = [alias["Name"] for alias in aliases if alias["FunctionVersion"] == number]

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from faas.deploy import Settings
-from faas.layer_client import Layers
+from faas.client.deploy import Settings
+from faas.client.layers import Layers
 from faas.oci.documents import ImageError
 from faas.oci.image import Image
 from faas.oci.images import opened

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Column
 
-from faas.deploy import Client
-from faas.lambda_client import Signer
+from faas.client.api import Api, Signer
+from faas.client.deploy import Client
+from wherry.cli.settings import CREDENTIALS, REGION
 from wherry.cli.state import addresses, state_dir
 from wherry.errors import StartError, WherryError
 
@@ -21,8 +23,7 @@ Endpoint = Annotated[
 ]
 Name = Annotated[str, typer.Argument(help="Name or ARN of the function.")]
 
-_CREDENTIALS = "credentials"
-_REGION = "us-east-1"
+_WHOLE = ("function", "layer", "created", "changed")
 
 
 def client(endpoint: str | None) -> Client:
@@ -32,14 +33,14 @@ def client(endpoint: str | None) -> Client:
         StartError: Nothing runs here.
     """
     if endpoint is not None:
-        return Client(endpoint.rstrip("/"), signer=signer_of(None))
+        return Client(Api(endpoint.rstrip("/"), signer=signer_of(None)))
     folder = state_dir()
     parts = addresses(folder)
     if "lambda" not in parts:
         raise StartError(f"{folder}: no Lambda API among what runs, expected wherry up or run faas")
     address = parts["lambda"]
     url = address if address.startswith("http") else f"http://{address}"
-    return Client(url, signer=signer_of(folder / _CREDENTIALS))
+    return Client(Api(url, signer=signer_of(folder / CREDENTIALS)))
 
 
 @contextmanager
@@ -50,6 +51,11 @@ def spoken() -> Iterator[None]:
     except WherryError as error:
         typer.echo(f"wherry: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def whole(header: str) -> Column:
+    """Return a column of a table in which nothing is cut; names and times wrap last."""
+    return Column(header, overflow="fold", no_wrap=header in _WHOLE)
 
 
 def told(text: str) -> None:
@@ -86,7 +92,7 @@ def signer_of(
                 f"credentials {path}: cannot be read, expected an AWS credentials file; or set "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from None
-    where = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or _REGION
+    where = region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or REGION
     return _signing(key, secret, token, where)
 
 

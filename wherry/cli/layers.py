@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from faas.layer_client import Layers
-from faas.packed import BuildError, files_of, zipped
-from wherry.cli.lambdas import Endpoint, client, spoken
+from faas.client.layers import Layers
+from faas.code.packed import BuildError, files_of, zipped
+from wherry.cli.lambdas import Endpoint, client, spoken, whole
 
 app = typer.Typer(help="Layers: publish, list, delete.", no_args_is_help=True)
 
@@ -51,14 +51,15 @@ def list_layers(
         for each in found:
             typer.echo(json.dumps(each))
         return
-    table = Table("layer", "version", "runtimes", "created", "description", box=None)
+    columns = ("layer", "version", "runtimes", "created", "description")
+    table = Table(*map(whole, columns), box=None)
     for each in found:
         version = each.get("LatestMatchingVersion", each)
         table.add_row(
             each.get("LayerName", name),
             str(version["Version"]),
             ", ".join(version.get("CompatibleRuntimes", ())),
-            version["CreatedDate"],
+            version["CreatedDate"].partition(".")[0],
             version.get("Description", ""),
         )
     Console().print(table)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry.cli.settings import Options
+from wherry.cli.settings import CREDENTIALS, Options
 
 if TYPE_CHECKING:
     from faas.app import Settings
-    from faas.lambda_client import Signer
+    from faas.client.api import Signer
 
 
 def functions(options: Options, egress: Callable[[str], Path | None] | None = None) -> "Settings":
@@ -51,4 +51,4 @@ def snapshots(options: Options) -> Path:
 
 
 def _credentials(options: Options) -> Path:
-    return options.state / "credentials"
+    return options.state / CREDENTIALS

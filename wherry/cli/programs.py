@@ -3,18 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from faas.app import Faas
-from faas.declared import Declared
+from faas.functions.declared import Declared
+from faas.lambda_errors import ResourceNotFound
 from wherry.cli import sidecar
 from wherry.errors import StartError, WherryError
 from wherry.model.function import Function
 from wherry.model.service import Workload
-from wherry.model.world import World
+from wherry.model.world import Origin, World
 from wherry.process import Command, found, python
 from wherry.serve import Address
+from wherry.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -107,38 +110,55 @@ def _ready(beside: sidecar.Beside) -> None:
             ) from None
 
 
+class NotDeployed(WherryError):
+    """Functions cannot be deployed: a line for each, with its place and the reason."""
+
+
+DECLARED = "function-declared/"
+"""Records ``function-declared/NAME``: functions that a configuration brought, now or earlier."""
+
+
 @dataclass(slots=True)
 class Deployments:
-    """The functions of the current World; those made through the Lambda API are left alone."""
+    """The functions of the current World; those made through the Lambda API are left alone.
+
+    Attributes:
+        faas: Runs them.
+        store: Remembers which ones a configuration brought.
+        progress: Told each step as it begins.
+    """
 
     faas: Faas
+    store: Store
     progress: Progress
-    _deployed: set[str] = field(default_factory=set)
 
     async def become(self, world: World) -> None:
         """Deploy what is new or changed, all at once, and delete what is gone.
 
         Raises:
-            WherryError: A function cannot be deployed; the others are.
+            NotDeployed: Functions cannot be deployed; the others are.
         """
-        for name in self._deployed - set(world.functions):
-            await self.faas.delete(name)
-            self._deployed.discard(name)
+        for key in await self.store.list(DECLARED):
+            name = key.removeprefix(DECLARED)
+            if name not in world.functions:
+                with suppress(ResourceNotFound):
+                    await self.faas.delete(name)
+                await self.store.delete(key)
         await self.faas.parts.schedules.keep(list(world.functions))
-        failures: list[WherryError] = []
+        failures: list[str] = []
         async with asyncio.TaskGroup() as group:
             for name, function in world.functions.items():
-                folder = world.origin("Function", name).folder
-                group.create_task(self._deploy(function, folder, failures), name=f"deploy {name}")
+                origin = world.origin("Function", name)
+                group.create_task(self._deploy(function, origin, failures), name=f"deploy {name}")
         if failures:
-            raise failures[0]
+            raise NotDeployed("\n".join(sorted(failures)))
 
-    async def _deploy(self, function: Function, folder: Path, failures: list[WherryError]) -> None:
-        declared = Declared.of(function, folder)
+    async def _deploy(self, function: Function, origin: Origin, failures: list[str]) -> None:
+        declared = Declared.of(function, origin.folder)
         self.progress(f"function {function.name}")
         try:
+            await self.store.put(DECLARED + function.name, b"")
             deployed = await self.faas.deploy_directory(declared, progress=self.progress)
-            self._deployed.add(function.name)
             await self.faas.parts.schedules.declare(function.name, declared.schedule)
             if deployed.reason:
                 logger.error(
@@ -147,4 +167,4 @@ class Deployments:
                     deployed.reason,
                 )
         except WherryError as error:
-            failures.append(error)
+            failures.append(f"{origin}: function {function.name}: {error}")

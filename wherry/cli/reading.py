@@ -1,11 +1,12 @@
 """Reads a configuration as `wherry.config` does, and asks the services what they make of it."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.catalogue import Catalogue, TemplateError
 from wherry.config import load
-from wherry.errors import ConfigError, Problem
+from wherry.errors import ConfigError, Problem, WherryError
 from wherry.model.world import World
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ def read(source: Path) -> World:
         origin = world.origin("ApiProduct", error.product)
         found, _, expected = str(error).rpartition(", expected ")
         raise ConfigError([Problem(origin.file, origin.line, found, expected)]) from None
+    if problems := [problem for name in world.functions for problem in _of_function(world, name)]:
+        raise ConfigError(problems)
     for product in world.products.values():
         for route in product.spec.routes:
             name = route.to.function
@@ -36,3 +39,23 @@ def read(source: Path) -> World:
                     name,
                 )
     return world
+
+
+def _of_function(world: World, name: str) -> Iterator[Problem]:
+    """Say what Lambda would not have of a function that by itself is well written."""
+    from faas.functions.declared import Declared  # noqa: PLC0415
+    from faas.schedules.expression import BadSchedule, parsed  # noqa: PLC0415
+
+    origin = world.origin("Function", name)
+    declared = Declared.of(world.functions[name], origin.folder)
+    try:
+        declared.settings()
+    except WherryError as error:
+        found = f"function {name}: {str(error).rstrip('.')}"
+        yield Problem(origin.file, origin.line, found, "what Lambda takes")
+    for text in declared.schedule:
+        try:
+            parsed(text)
+        except BadSchedule as error:
+            found, _, expected = str(error).partition(", expected ")
+            yield Problem(origin.file, origin.line, f"function {name}: {found}", expected)

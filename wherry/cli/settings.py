@@ -21,6 +21,12 @@ PARTS: Mapping[str, int] = {
 }
 """Every part that listens, with its usual port on loopback."""
 
+CREDENTIALS = "credentials"
+"""File of the state folder with the AWS keys that the Lambda API accepts."""
+
+REGION = "us-east-1"
+"""The region that functions say they are in, unless told otherwise."""
+
 INGRESS = "ingress"
 """The port of the first listener of a `Gateway`; unlike the others it is written there."""
 
@@ -58,7 +64,7 @@ class Outside:
         redis: URL of the Redis whose streams may be mapped to functions; None: there is none.
     """
 
-    region: str = "us-east-1"
+    region: str = REGION
     s3: str | None = None
     redis: str | None = None
 
@@ -71,7 +77,7 @@ class Options:
         source: File or folder of the configuration.
         state: Folder that outlives this run: records, keys, code, data.
         listen: Where each part listens.
-        backend: ``auto``, ``qemu`` or ``process``.
+        backend: ``auto``, ``qemu``, ``firecracker`` or ``process``.
         workers: How many processes the Pilot is; None: this one.
         transport: What carries the Pilot's gRPC: ``grpc`` or ``http2``.
         worker: What such a process is told, see `xds.workers.place`; None: this is none.

@@ -1,11 +1,14 @@
 """Small functions to begin with, one for each kind of runtime."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
+from faas.functions.served import served
 from wherry.errors import StartError
 
+_NAME = re.compile(r"[A-Za-z0-9-_]{1,64}")
 _README = Template("""# $name
 
 A function for $runtime.
@@ -74,12 +77,18 @@ def start(folder: Path, runtime: str) -> list[str]:
         runtime: ``python...``, ``nodejs...`` or ``provided...``.
 
     Raises:
-        StartError: The folder is there, cannot be written, or the runtime is none of these.
+        StartError: The folder is there, cannot be written or has no name for a function, or there
+            is no such runtime.
     """
     kind = next((kind for kind in _STARTS if runtime.startswith(kind)), None)
-    if kind is None:
+    if kind is None or served(runtime) is None:
         raise StartError(
-            f"--runtime {runtime!r}: expected python3.11, nodejs20.x or provided.al2023"
+            f"--runtime {runtime!r}: expected python3.11, nodejs22.x or provided.al2023"
+        )
+    if not _NAME.fullmatch(folder.name):
+        raise StartError(
+            f"folder {folder.name!r}: its name becomes the function's, "
+            "expected 1 to 64 of A-Z a-z 0-9 - _"
         )
     _, files, edit = _STARTS[kind]
     readme = _README.substitute(name=folder.name, folder=folder, runtime=runtime, edit=edit)

@@ -195,7 +195,7 @@ class _Mesh:
             before = {workload.id for workload in await anext(views)}
         gateways = self.gateways(pilot)
         programs = Programs(pilot, self.options.state.absolute(), self.run, self.tasks.start)
-        functions = Deployments(services.faas, self.progress)
+        functions = Deployments(services.faas, self.store, self.progress)
         await gateways.become(world)
         self.progress(f"{len(world.workloads)} programs with their Envoys")
         await programs.become(world)
@@ -238,10 +238,13 @@ class _Mesh:
         async with aclosing(self.worlds.follow()) as worlds:
             async for world in worlds:
                 note_consumers(self.options.state, world.consumers)
-                if world is not first:
-                    self.progress("configuration in force")
+                failed = False
                 for each in members:
                     try:
                         await each.become(world)
                     except WherryError as error:
                         logger.warning("not in force: %s", error)
+                        failed = True
+                if world is not first:
+                    end = ", but for what is said above" if failed else ""
+                    self.progress(f"configuration in force{end}")

@@ -1,24 +1,33 @@
 """Functions that are deployed with the configuration."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from wherry.model.resource import Duration, Metadata, Name, Resource, Strict, seconds
 
 Expression = Annotated[str, Field(pattern=r"^(?:rate|cron)\([^()]{1,200}\)(?: \S+)?$")]
 """A schedule expression, by its form."""
 
+
+def _several(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
+Variable = Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9_]+$")]
+"""A name of an environment variable, by Lambda's rule: two characters at least."""
+
 Runtime = Literal[
     "python3.11",
     "nodejs18.x",
     "nodejs20.x",
     "nodejs22.x",
+    "nodejs24.x",
     "provided",
     "provided.al2",
     "provided.al2023",
 ]
-"""What guests bring, by Lambda's names."""
+"""What functions may ask for, by Lambda's names; see `faas.functions.served` for what they get."""
 
 Target = Annotated[
     str, Field(pattern=r"^arn:aws:(sqs|lambda):[a-z0-9-]+:\d{12}:[A-Za-z0-9-_:$.]{1,256}$")
@@ -104,29 +113,32 @@ class FunctionSpec(Strict):
     memory_mib: int = Field(default=128, ge=128, le=10240)
     tmp_mib: int = Field(default=512, ge=512, le=10240)
     timeout: Duration = "3s"
-    environment: dict[str, str] = {}
+    environment: dict[Variable, str] = {}
     calls: list[Name] | None = Field(default=None, max_length=1024)
-    schedule: Expression | Annotated[list[Expression], Field(max_length=50)] = []
+    schedule: Annotated[list[Expression], Field(max_length=50), BeforeValidator(_several)] = []
     reserved_concurrency: int | None = Field(default=None, ge=0, le=10_000)
     provisioned_concurrency: int | None = Field(default=None, ge=1, le=1000)
     url: UrlSpec | None = None
     delivery: DeliverySpec | None = None
     dead_letter: QueueArn | None = None
 
+    @field_validator("timeout")
+    @classmethod
+    def _a_timeout_that_lambda_has(cls, text: str) -> str:
+        if not 1 <= seconds(text) <= 900:  # noqa: PLR2004 - Lambda's bounds
+            raise ValueError(f"{text}, expected 1s to 15m")
+        return text
+
     @model_validator(mode="after")
     def _one_kind_of_code(self) -> Self:
         if (self.code is None) == (self.image is None):
-            raise ValueError("spec: expected exactly one of code and image")
+            found = "neither code nor image" if self.code is None else "both code and image"
+            raise ValueError(f"{found}, expected exactly one of code and image")
         if self.image is not None and (self.handler or self.layers):
             raise ValueError("image: found a handler or layers beside it, expected neither")
         if self.code is not None and self.handler is None:
             raise ValueError("code: no handler beside it, expected handler: FILE.FUNCTION")
         return self
-
-    @property
-    def schedules(self) -> list[str]:
-        """The expressions of `schedule`, in a list whether there is one or several."""
-        return [self.schedule] if isinstance(self.schedule, str) else self.schedule
 
 
 class FunctionMetadata(Metadata):

@@ -1,0 +1,1 @@
+"""What the command line does to a running Wherry over the Lambda API."""

@@ -1,0 +1,1 @@
+"""Which functions there are, and what one can do with them."""

@@ -1,0 +1,1 @@
+"""Instances of functions and the calls that they serve."""

@@ -1,0 +1,1 @@
+"""What functions and their instances tell: log lines, reports, figures and spans."""
