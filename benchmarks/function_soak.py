@@ -14,6 +14,8 @@ from parts.processes import closing
 
 CALLERS = 8
 ROUNDS = 10
+SWEPT = {"sweep": 1.0, "sweep_grace": 1.0}
+"""A package that nothing names goes within the pause between two rounds."""
 SOURCE = """
 import os, time
 
@@ -81,7 +83,7 @@ async def main(kind: str, calls: int) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         state = Path(name)
-        async with served(kind, state, concurrency=4, keep_idle=1.0) as api:
+        async with served(kind, state, concurrency=4, keep_idle=1.0, **SWEPT) as api:
             await api.create("soak", SOURCE, Timeout=20)
             rows = []
             for number in range(ROUNDS):

@@ -17,6 +17,7 @@ from faas.api.server import Signatures, application
 from faas.code.build import Progress
 from faas.functions.control import Functions, Invocation
 from faas.functions.declared import Declared, deploy_directory
+from faas.functions.sweeper import EVERY, GRACE
 from faas.model.function import Function, Reference
 from faas.pages import Pages
 from faas.parts import Ground, Parts, operations, put_together
@@ -69,6 +70,8 @@ class Settings:
         eager: Start one instance right after a create or an update.
         events: Most asynchronous events in flight.
         event_retries: Seconds before the second, the third ... try of an event.
+        sweep: Seconds between two looks for packages that nothing names any more.
+        sweep_grace: Seconds that such a package stays, for a deploy that has not recorded it yet.
         egress: Returns the unix socket of a function's way out, None for none.
     """
 
@@ -92,6 +95,8 @@ class Settings:
     eager: bool = True
     events: int = 1000
     event_retries: tuple[float, ...] = (60.0, 120.0)
+    sweep: float = EVERY
+    sweep_grace: float = GRACE
     egress: Callable[[str], Path | None] = no_egress
 
     def limits(self) -> Limits:

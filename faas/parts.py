@@ -125,7 +125,14 @@ async def put_together(settings: "Settings", ground: Ground) -> Parts:
         queues,
         Mappings(store, queues, functions.deliver, settings=told, clock=clock, tasks=tasks),
         Schedules(store, made[0], place, clock=clock, tasks=tasks),
-        Sweeper(registry, workers, clock, tasks),
+        Sweeper(
+            registry,
+            workers,
+            clock,
+            tasks,
+            every=settings.sweep,
+            grace=settings.sweep_grace,
+        ),
     )
 
 

@@ -42,6 +42,23 @@ def kind(request) -> str:
     return works(request.param)
 
 
+async def test_a_function_finds_no_package_that_is_installed_for_the_hosts_python(
+    backend, tmp_path
+):
+    looking = launch(
+        tmp_path,
+        """
+import importlib.util, sys
+
+def handler(event, context):
+    spec = importlib.util.find_spec("pip")
+    return [spec and spec.origin, [p for p in sys.path if "packages" in p and "/opt/" not in p]]
+""",
+    )
+    async with backend.boot(looking, lambda _: None) as vm:
+        assert await answered(vm) == [None, []]
+
+
 async def test_a_shell_script_is_a_runtime(backend, tmp_path):
     layer = tree(tmp_path, {"note.txt": "from a layer"})
     shell = launch(
