@@ -526,6 +526,50 @@ async def test_clones_share_their_past_and_no_random_number(ways):
         assert len({json.dumps(each["born"]) for each in dice}) == 1
 
 
+SECRETIVE = """
+import secrets, ssl, tempfile
+
+def greeting():
+    hello, nothing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    talk = context.wrap_bio(nothing, hello, server_hostname="example.org")
+    try:
+        talk.do_handshake()
+    except ssl.SSLWantReadError:
+        return hello.read().hex()
+
+BORN = greeting(), secrets.token_hex()
+
+def handler(event, context):
+    return {"tls": greeting(), "token": secrets.token_hex(), "openssl": ssl.RAND_bytes(16).hex(),
+            "file": tempfile.mktemp(), "born": BORN}
+"""
+"""Has drawn from OpenSSL before it is saved; a client's greeting holds its public key."""
+X25519 = "003300260024001d0020"
+"""What stands before that key: extension key_share with one key of 32 bytes (RFC 8446, 4.2.8)."""
+
+
+async def test_clones_share_no_tls_key(ways):
+    secretive = launch(ways.folder, SECRETIVE)
+    if not ways.backend.saves(secretive):
+        pytest.skip("no snapshots to clone")
+    async with ways.backend.boot(secretive, lambda _: None) as vm:
+        image = await ways.backend.snapshot(vm)
+    async with AsyncExitStack() as stack:
+        clones = [
+            await stack.enter_async_context(ways.backend.restore(image, lambda _: None))
+            for _ in range(3)
+        ]
+        drawn = [await answered(clone) for clone in clones]
+    image.discard()
+    assert len({json.dumps(each["born"]) for each in drawn}) == 1
+    for name in ("tls", "token", "openssl", "file"):
+        assert len({each[name] for each in drawn}) == 3, name
+    keys = {each["tls"].partition(X25519)[2][:64] for each in drawn}
+    assert len(keys) == 3
+    assert all(len(key) == 64 for key in keys)
+
+
 async def test_only_a_vm_fresh_from_init_can_be_saved_and_then_it_only_dies(ways):
     if not ways.backend.saves(launch(ways.folder, KITCHEN)):
         pytest.skip("no snapshots")
