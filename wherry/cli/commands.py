@@ -16,7 +16,17 @@ from wherry.cli import functions, images, keys, layers, logs
 from wherry.cli.bootstraps import bootstrap
 from wherry.cli.loads import loads
 from wherry.cli.proxy import config, diff
-from wherry.cli.settings import PARTS, REGION, Options, Outside, Transport, cache_folder, listen
+from wherry.cli.settings import (
+    LIMITS,
+    PARTS,
+    REGION,
+    Options,
+    Outside,
+    Transport,
+    cache_folder,
+    limits,
+    listen,
+)
 from wherry.cli.state import state_dir
 from wherry.cli.status import status
 from wherry.cli.top import top
@@ -83,6 +93,10 @@ Carried = Annotated[Transport, typer.Option(help="What carries the gRPC of xds."
 Region = Annotated[str, typer.Option(help="The region in functions' ARNs and signatures.")]
 S3 = Annotated[str | None, typer.Option("--s3", help="URL of the store of functions' packages.")]
 Redis = Annotated[str | None, typer.Option(help="URL of the Redis whose streams functions read.")]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(help=f"NAME=NUMBER; limits of functions: {', '.join(LIMITS)}."),
+]
 Worker = Annotated[Path | None, typer.Option(hidden=True)]
 Beside = Annotated[bool, typer.Option("--beside", hidden=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")]
@@ -100,6 +114,7 @@ def up(
     region: Region = REGION,
     s3: S3 = None,
     redis: Redis = None,
+    limit: Limit = None,
     verbose: Verbose = False,
 ) -> None:
     """Start everything, say where it is, and serve until Ctrl-C."""
@@ -111,7 +126,7 @@ def up(
         state_dir(state),
         listen(moved or [], free_ports=free_ports),
         backend,
-        outside=Outside(region, s3, redis),
+        outside=Outside(region, s3, redis, limits(limit or [])),
     )
     shown = Console(stderr=True, highlight=False)
 
@@ -131,6 +146,7 @@ def run(
     region: Region = REGION,
     s3: S3 = None,
     redis: Redis = None,
+    limit: Limit = None,
     worker: Worker = None,
     beside: Beside = False,
     verbose: Verbose = False,
@@ -148,7 +164,7 @@ def run(
         transport=transport,
         worker=worker,
         beside=beside,
-        outside=Outside(region, s3, redis),
+        outside=Outside(region, s3, redis, limits(limit or [])),
     )
     asyncio.run(alone.run(part, options, lambda text: typer.echo(text, err=True)))
 

@@ -1,6 +1,7 @@
 """The settings of the function platform, the same for ``wherry up`` and ``wherry run faas``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def functions(options: Options, egress: Callable[[str], Path | None] | None = No
     """
     from faas.app import Settings, no_egress  # noqa: PLC0415
 
-    return Settings(
+    settings = Settings(
         code_dir=options.state / "code",
         run_dir=options.state / "faas",
         address=options.listen.of("lambda"),
@@ -31,6 +32,7 @@ def functions(options: Options, egress: Callable[[str], Path | None] | None = No
         redis_url=options.outside.redis,
         egress=egress or no_egress,
     )
+    return replace(settings, **options.outside.limits)  # type: ignore[arg-type]  # by `LIMITS`
 
 
 def gateway_signer(options: Options) -> "Signer | None":

@@ -1,8 +1,9 @@
 """Where each part listens and where Wherry keeps its files."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -62,11 +63,51 @@ class Outside:
         region: What stands in their ARNs, and in signatures.
         s3: URL of the S3-compatible store that packages may come from; None: there is none.
         redis: URL of the Redis whose streams may be mapped to functions; None: there is none.
+        limits: What is set of `LIMITS`, by name.
     """
 
     region: str = REGION
     s3: str | None = None
     redis: str | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+
+LIMITS: Mapping[str, type[int | float]] = {
+    "concurrency": int,
+    "instances": int,
+    "queue": int,
+    "queue_wait": float,
+    "keep_idle": float,
+    "freeze_after": float,
+    "drain": float,
+    "init_timeout": float,
+    "events": int,
+}
+"""What an operator may limit of functions: fields of `faas.app.Settings`."""
+
+
+def limits(options: Sequence[str]) -> Mapping[str, float]:
+    """Read ``--limit NAME=NUMBER`` options.
+
+    Raises:
+        StartError: An option names no limit, or its number is none of 0 or more.
+    """
+    found: dict[str, float] = {}
+    for option in options:
+        name, _, text = option.partition("=")
+        kind = LIMITS.get(name)
+        try:
+            number = None if kind is None else kind(text)
+        except ValueError:
+            number = None
+        if number is None or not 0 <= number < math.inf or (kind is int and not number):
+            names = ", ".join(f"{name} ({kind.__name__})" for name, kind in LIMITS.items())
+            raise StartError(
+                f"--limit {option!r}: expected NAME=NUMBER with a number over 0, or 0 seconds, "
+                f"for one of {names}"
+            )
+        found[name] = number
+    return found
 
 
 @dataclass(frozen=True, slots=True)
