@@ -82,7 +82,10 @@ class RuntimeApi:
         return response(200, b"")
 
     def _next(self, connection: socket.socket) -> bytes | None:
-        self._running = None
+        """Wait for an event; what is still to come of the last one counts until there is one.
+
+        A runtime that hangs up on its response may be heard on another connection first.
+        """
         self._output.flush()
         self._phases.runtime_waits()
         event = self.events.take(connection)

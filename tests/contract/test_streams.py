@@ -73,6 +73,11 @@ while True:
                    f"Lambda-Runtime-Function-Error-Body: {body}\\r\\n")
         case "cut":
             stream(id, [b"half"], end=False)
+        case "late":
+            with connected() as wire:
+                wire.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n")
+                time.sleep(0.2)
+                posted(id, b'"late"')
         case "die":
             pieces = [b"half"]
             def until_dead():
@@ -168,6 +173,11 @@ async def test_a_stream_that_is_cut_off_is_an_error(vm):
     taken = Pieces()
     answer = await vm.invoke(call(do="cut"), taken)
     assert answer.error == "Runtime.TruncatedResponse"
+    assert (await vm.invoke(call(do="stream", pieces=1))).error is None
+
+
+async def test_a_response_counts_that_is_heard_after_the_runtime_asks_for_the_next_event(vm):
+    assert await answered(vm, do="late") == "late"
     assert (await vm.invoke(call(do="stream", pieces=1))).error is None
 
 
