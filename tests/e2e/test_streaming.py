@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import gc
 import json
 import time
+import warnings
 
 import pytest
 from support.doors import EXAMPLE, opened
@@ -112,6 +114,10 @@ async def test_a_caller_who_hangs_up_leaves_nothing_behind(tmp_path):
             answer = house.client.invoke_with_response_stream(FunctionName="endless")
             next(iter(answer["EventStream"]))
             answer["EventStream"].close()
+            del answer
+            with warnings.catch_warnings():  # botocore leaves the socket to the collector
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
         await asyncio.to_thread(hang_up)
 
