@@ -1,18 +1,17 @@
-"""The host's side of one guest: runs its channel, calls it, and pipes its way out."""
+"""The host's side of one guest: runs its channel and calls it."""
 
 import asyncio
 import contextlib
 import logging
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from faas.backends.egress import Egress
 from faas.backends.result import Result, answer_of, init_failed, streamed
 from faas.backends.tasks import Tasks
 from faas.channel import (
     LOG_STREAM,
-    MAX_STREAMS,
     Channel,
     ChannelError,
     Frame,
@@ -30,17 +29,6 @@ _FAREWELL = 2.0
 """Seconds that extensions have to end, as Lambda gives them."""
 _LAST = 0.3
 """Seconds for the agent to end after them."""
-_EGRESS_PATIENCE = 5.0
-"""Seconds for the mesh's proxy to accept a connection."""
-
-
-@dataclass(slots=True)
-class _Pipe:
-    """What a function sent towards the mesh and nobody took yet; bounded by its window."""
-
-    arrived: bytearray = field(default_factory=bytearray)
-    ended: bool = False
-    change: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Guest:
@@ -68,15 +56,12 @@ class Guest:
     ) -> None:
         self._vm = vm
         self._reader, self._writer = streams
-        self._egress = egress
         self._logs = logs
-        self._tasks = tasks
         self._starved = starved
         self._killed = 0
         self._clock: Clock = SystemClock()
-        self._channel = Channel()
-        self._pipes: dict[int, _Pipe] = {}
-        self._connections = 0
+        self.channel = Channel()
+        self._egress = Egress(vm, self, egress, tasks)
         self._result: Result | None = None
         self._taker = False
         self._extensions = 0
@@ -97,6 +82,15 @@ class Guest:
     def extensions(self) -> int:
         """How many extensions run beside the function."""
         return self._extensions
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel is closed."""
+        return self._over
+
+    def write(self, frame: Frame) -> None:
+        """Write a frame without waiting for room."""
+        self._writer.write(frame.encoded())
 
     def close(self) -> None:
         """Hang up; the guest is over."""
@@ -119,12 +113,10 @@ class Guest:
         Raises:
             Crashed: The guest ended instead.
         """
-        for stream, pipe in tuple(self._pipes.items()):
-            self._reset(stream)
-            pipe.change.set()
+        self._egress.reset()
         for _ in range(2):
             self._seen.discard(Kind.HELLO)
-            await self._send(Frame(Kind.HOLD))
+            await self.send(Frame(Kind.HOLD))
             await self.hello()
 
     async def launch(self, order: Mapping[str, object]) -> None:
@@ -135,7 +127,7 @@ class Guest:
             Crashed: It ended without a word.
         """
         self._killed = self._kills()
-        await self._send(Frame(Kind.LAUNCH, payload=document(order)))
+        await self.send(Frame(Kind.LAUNCH, payload=document(order)))
         await self._settled(lambda: bool(self._seen & {Kind.PARKED, Kind.READY}))
 
     async def restore(self, unix_ns: int, entropy: bytes, *, proceed: bool = False) -> None:
@@ -187,7 +179,7 @@ class Guest:
 
     async def set_clock(self, unix_ns: int) -> None:
         """Put the guest's clock right; applies before whatever is sent next."""
-        await self._send(Frame(Kind.CLOCK, payload=moment(unix_ns)))
+        await self.send(Frame(Kind.CLOCK, payload=moment(unix_ns)))
 
     async def invoke(self, call: Call, stream: Stream | None = None) -> Answer:
         """Run one call; its response goes to ``stream`` where there is one.
@@ -246,7 +238,7 @@ class Guest:
         end = document({"reason": reason, "seconds": _FAREWELL})
         with contextlib.suppress(TimeoutError, Crashed):
             async with asyncio.timeout(_FAREWELL + _LAST):
-                await self._send(Frame(Kind.SHUTDOWN, payload=end))
+                await self.send(Frame(Kind.SHUTDOWN, payload=end))
                 async with self._changed:
                     await self._changed.wait_for(lambda: self._over)
 
@@ -259,7 +251,7 @@ class Guest:
                 piece = bytes(result.body)
                 result.body.clear()
                 await stream.write(piece)
-                self._consumed(result.stream, len(piece))
+                self.consumed(result.stream, len(piece))
             elif result.whole:
                 return streamed(result)
 
@@ -283,25 +275,25 @@ class Guest:
             "Lambda-Runtime-Cognito-Identity": call.cognito_identity,
         }
         fields = {name: value for name, value in headers.items() if value}
-        stream = self._channel.open()
+        stream = self.channel.open()
         self._writer.write(Frame(Kind.EVENT, stream, document(fields)).encoded())
         if call.payload:
-            await self._send_data(stream, call.payload, end=True)
+            await self.send_data(stream, call.payload, end=True)
         else:
-            await self._send(Frame(Kind.END, stream))
-        self._channel.close(stream)
+            await self.send(Frame(Kind.END, stream))
+        self.channel.close(stream)
 
-    async def _send_data(self, stream: int, data: bytes, *, end: bool = False) -> None:
+    async def send_data(self, stream: int, data: bytes, *, end: bool = False) -> None:
         """Send ``data`` as the guest's credit allows, and with its last piece the end."""
         view = memoryview(data)
         while view:
             await self._until(
-                lambda: self._channel.room(stream) > 0 or stream not in self._channel.streams
+                lambda: self.channel.room(stream) > 0 or stream not in self.channel.streams
             )
-            if stream not in self._channel.streams:
+            if stream not in self.channel.streams:
                 raise ConnectionResetError
-            size = min(len(view), self._channel.room(stream))
-            frames = self._channel.data(stream, bytes(view[:size]))
+            size = min(len(view), self.channel.room(stream))
+            frames = self.channel.data(stream, bytes(view[:size]))
             view = view[size:]
             if end and not view:
                 frames += Frame(Kind.END, stream).encoded()
@@ -347,7 +339,8 @@ class Guest:
     def _kills(self) -> int:
         return 0 if self._starved is None else self._starved()
 
-    async def _send(self, frame: Frame) -> None:
+    async def send(self, frame: Frame) -> None:
+        """Write a frame; return when there is room for another."""
         self._writer.write(frame.encoded())
         await self._drain()
 
@@ -359,7 +352,7 @@ class Guest:
         """Read frames until the guest is gone or breaks a rule."""
         try:
             while data := await self._reader.read(_READ):
-                for frame in self._channel.receive(data):
+                for frame in self.channel.receive(data):
                     self._receive(frame)
                 async with self._changed:
                     self._changed.notify_all()
@@ -371,9 +364,7 @@ class Guest:
         finally:
             self._over = True
             self._writer.close()
-            for pipe in self._pipes.values():
-                pipe.ended = True
-                pipe.change.set()
+            self._egress.close()
         async with self._changed:
             self._changed.notify_all()
 
@@ -383,24 +374,25 @@ class Guest:
                 self._receive_phase(frame)
             case Kind.LOG:
                 self._logs(frame.payload.decode("utf-8", "replace"))
-                self._consumed(LOG_STREAM, len(frame.payload) + 1)
+                self.consumed(LOG_STREAM, len(frame.payload) + 1)
             case Kind.RESULT:
                 if self._result and not self._result.whole:
                     raise ChannelError("a result within a result", "one at a time")
                 self._result = self._begun(frame)
             case Kind.CONNECT:
-                self._receive_connect(frame.stream)
+                self._egress.begin(frame.stream)
             case _ if self._result and frame.stream == self._result.stream:
                 self._receive_result(self._result, frame)
-            case _ if frame.stream in self._pipes:
-                self._receive_egress(self._pipes[frame.stream], frame)
-            case Kind.RESET if frame.stream not in self._channel.streams:
+            case _ if frame.stream in self._egress:
+                self._egress.receive(frame)
+            case Kind.RESET if frame.stream not in self.channel.streams:
                 self._writer.write(frame.encoded())
             case _:
                 pass
 
-    def _consumed(self, stream: int, amount: int) -> None:
-        self._writer.write(self._channel.consumed(stream, amount))
+    def consumed(self, stream: int, amount: int) -> None:
+        """Give the guest back its credit for what was taken from ``stream``."""
+        self._writer.write(self.channel.consumed(stream, amount))
 
     def _receive_phase(self, frame: Frame) -> None:
         match frame.kind:
@@ -426,7 +418,7 @@ class Guest:
                 if frame.payload:
                     result.trailer = frame.fields()
                 result.whole = True
-                self._channel.close(frame.stream)
+                self.channel.close(frame.stream)
             case Kind.DATA:
                 self._receive_piece(result, frame.payload)
             case _:
@@ -443,85 +435,4 @@ class Guest:
             raise ChannelError(f"a result over {MAX_PAYLOAD} bytes", "less")
         else:
             result.body.clear()
-        self._consumed(result.stream, len(piece))
-
-    def _receive_connect(self, stream: int) -> None:
-        """Begin a connection, unless too many are left of streams that the guest reset."""
-        if self._connections == MAX_STREAMS:
-            self._reset(stream)
-            return
-        self._connections += 1
-        pipe = self._pipes[stream] = _Pipe()
-        self._tasks.start(self._pipe(stream, pipe), name=f"egress {self._vm} {stream}")
-
-    def _receive_egress(self, pipe: _Pipe, frame: Frame) -> None:
-        match frame.kind:
-            case Kind.DATA:
-                pipe.arrived += frame.payload
-            case Kind.END:
-                pipe.ended = True
-            case Kind.RESET:
-                pipe.ended = True
-                self._channel.close(frame.stream)
-            case _:
-                pass
-        pipe.change.set()
-
-    async def _pipe(self, stream: int, pipe: _Pipe) -> None:
-        """Carry one connection of the function to the mesh's proxy and back."""
-        try:
-            await self._carry(stream, pipe)
-        finally:
-            self._connections -= 1
-
-    async def _carry(self, stream: int, pipe: _Pipe) -> None:
-        try:
-            reader, writer = await self._connect()
-        except (OSError, TimeoutError):
-            self._reset(stream)
-            return
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._upload(stream, pipe, writer), name=f"up {stream}")
-                group.create_task(self._download(stream, reader), name=f"down {stream}")
-        except* (ConnectionError, Crashed):
-            self._reset(stream)
-        finally:
-            writer.close()
-            self._pipes.pop(stream, None)
-            self._channel.close(stream)
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._egress is None:
-            raise ConnectionRefusedError
-        async with asyncio.timeout(_EGRESS_PATIENCE):
-            return await asyncio.open_unix_connection(self._egress)
-
-    def _reset(self, stream: int) -> None:
-        self._pipes.pop(stream, None)
-        self._channel.close(stream)
-        if not self._over:
-            self._writer.write(Frame(Kind.RESET, stream).encoded())
-
-    async def _upload(self, stream: int, pipe: _Pipe, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await pipe.change.wait()
-            pipe.change.clear()
-            if stream not in self._channel.streams or self._over:
-                raise ConnectionResetError
-            data = bytes(pipe.arrived)
-            pipe.arrived.clear()
-            if data:
-                writer.write(data)
-                await writer.drain()
-                self._consumed(stream, len(data))
-            elif pipe.ended:
-                writer.write_eof()
-                return
-            if pipe.ended:
-                pipe.change.set()
-
-    async def _download(self, stream: int, reader: asyncio.StreamReader) -> None:
-        while data := await reader.read(_READ):
-            await self._send_data(stream, data)
-        await self._send(Frame(Kind.END, stream))
+        self.consumed(result.stream, len(piece))

@@ -121,9 +121,7 @@ class Phases:
                 "platform.initReport",
                 {**self._init_facts(), "status": "success", "metrics": metrics},
             )
-            extensions = self.settled()
-        else:
-            extensions = self.settled()
+        extensions = self.settled()
         if self.parked:
             self._link.send(Kind.PARKED)
         elif not self.ready:

@@ -15,24 +15,23 @@ class Rounds:
 
     def __init__(self, rested: Callable[[], None]) -> None:
         self._rested = rested
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._busy = {RUNTIME}
 
     def join(self, name: str) -> None:
         """Wait for one more participant from now on."""
-        with self._changed:
+        with self._lock:
             self._busy.add(name)
 
     def waits(self, name: str) -> None:
         """Note that a participant waits for an event."""
-        with self._changed:
+        with self._lock:
             last = self._busy == {name}
             self._busy.discard(name)
-            self._changed.notify_all()
         if last:
             self._rested()
 
     def works(self, names: set[str]) -> None:
         """Note that an event goes to ``names``."""
-        with self._changed:
+        with self._lock:
             self._busy |= names

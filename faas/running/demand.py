@@ -9,6 +9,8 @@ ENOUGH = 2.0
 """Arrivals within the window below which a version is not busy: nothing is started ahead."""
 MARGIN = 2.0
 """Standard deviations of the number of calls in service that are kept ready on top of its mean."""
+BEYOND = 0.025
+"""Share of arrivals that find more than that in service, and an instance started for each."""
 _SHARE = 0.2
 """How much the newest duration counts in an average of durations."""
 
@@ -46,13 +48,15 @@ class Demand:
     def target(self, now: float) -> int:
         """Return how many instances to have, busy ones included, so that few calls wait for one.
 
-        An arrival that finds none ready holds a place for the start and the run, so both count
-        as time in service. Falls to 0 as calls stay away.
+        Those that run, a margin, and one for each of the few arrivals beyond it that come within
+        the time that a start takes. Falls to 0 as calls stay away.
         """
         if self._faded(now) < ENOUGH:
             return 0
-        load = self.rate(now) * ((self._run or 0.0) + (self._start or 0.0))
-        return int(load + MARGIN * math.sqrt(load) + 0.5)
+        rate = self.rate(now)
+        load = rate * (self._run or 0.0)
+        coming = BEYOND * rate * (self._start or 0.0)
+        return max(1, math.ceil(load + MARGIN * math.sqrt(load) + coming))
 
     def _faded(self, now: float) -> float:
         return self._count * math.exp(-max(0.0, now - self._at) / WINDOW)
