@@ -11,7 +11,7 @@ from math import ceil
 
 from gateway.problem import over_quota
 from policy.limits import FULL, Bucket, Limit, full_after, take
-from wherry.model.product import Plan
+from wherry.model.product import Plan, Rate
 from wherry.model.resource import seconds
 
 MAX_BUCKETS = 100_000
@@ -34,7 +34,7 @@ class Allowance:
     @classmethod
     def of(cls, plan: Plan) -> "Allowance":
         """Prepare ``plan``; a window that is no whole number of seconds is shown as a multiple."""
-        rate = plan.spec.rate
+        rate = plan.spec.rate or Rate(requests=1_000_000_000, per="1s")
         per = Fraction(seconds(rate.per)).limit_denominator(1000)
         quota, window = rate.requests * per.denominator, per.numerator
         limit = Limit(plan.name, rate.requests, float(per), rate.burst or rate.requests)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from wherry.model.access import AuthorizationPolicy, CheckPolicy
 from wherry.model.function import Function
 from wherry.model.health import HealthCheck
-from wherry.model.product import ApiProduct, Consumer, Plan
+from wherry.model.product import ApiGateway, ApiProduct, Consumer, Plan, Subscription
 from wherry.model.resource import Resource
 from wherry.model.route import Gateway, HTTPRoute
 from wherry.model.service import Service, Workload
@@ -53,6 +53,8 @@ class World:
     products: Mapping[str, ApiProduct] = field(default_factory=dict)
     plans: Mapping[str, Plan] = field(default_factory=dict)
     consumers: Mapping[str, Consumer] = field(default_factory=dict)
+    subscriptions: Mapping[str, Subscription] = field(default_factory=dict)
+    api_gateways: Mapping[str, ApiGateway] = field(default_factory=dict)
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,6 +87,8 @@ FIELD: Mapping[type[Resource], str] = MappingProxyType(
         ApiProduct: "products",
         Plan: "plans",
         Consumer: "consumers",
+        Subscription: "subscriptions",
+        ApiGateway: "api_gateways",
     }
 )
 """Every kind that a file may hold, and where `World` keeps it."""

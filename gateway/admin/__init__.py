@@ -1,0 +1,1 @@
+"""The REST interface for operators: the catalogue, keys, usage and money."""

@@ -1,0 +1,60 @@
+"""Money, shares, dates and time zones as users write them."""
+
+import re
+from datetime import date
+from decimal import Decimal
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, StringConstraints
+
+_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,12})?", re.ASCII)
+
+
+def _money(text: str) -> str:
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(f"amount {text[:40]!r}: expected a decimal in quotes, like '0.0025'")
+    return text
+
+
+Money = Annotated[str, AfterValidator(_money)]
+"""An exact amount of the plan's currency, at least 0: a decimal in quotes."""
+
+
+def _percent(text: str) -> str:
+    if not _DECIMAL.fullmatch(text) or Decimal(text) > 100:  # noqa: PLR2004
+        raise ValueError(f"percent {text[:40]!r}: expected a decimal of 0 to 100 in quotes")
+    return text
+
+
+Percent = Annotated[str, AfterValidator(_percent)]
+"""An exact share of a hundred: a decimal in quotes."""
+
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+"""An ISO 4217 code."""
+
+
+def _date(text: str) -> str:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"date {text[:40]!r}: expected one like '2026-11-30'") from None
+    return text
+
+
+Date = Annotated[str, AfterValidator(_date)]
+"""A calendar day, ``YYYY-MM-DD``."""
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"time zone {text[:40]!r}: expected a name of the tz database, like 'Europe/Berlin'"
+        ) from None
+    return text
+
+
+Zone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_zone)]
+"""A time zone by its name in the tz database."""
