@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import grpc.aio
 
+from policy.admission import Admission
 from policy.decision import Verdict
 from policy.server import Authorization
 from wherry.config.watch import Worlds
@@ -41,13 +42,20 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, worlds: Worlds) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, *, worlds: Worlds, admission: Admission | None = None
+) -> AsyncIterator[Running]:
     """Decide by the current World of ``worlds`` until the block ends.
+
+    Args:
+        settings: See `Settings`.
+        worlds: Holds the check policies.
+        admission: Knows the products that sidecars enforce; None: what they guard is refused.
 
     Raises:
         PortInUse: Another program listens at the address.
     """
-    authorization = Authorization(worlds)
+    authorization = Authorization(worlds, admission)
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),

@@ -22,6 +22,9 @@ class Check:
         method: As sent; letters' case counts.
         path: Normalised, see `policy.path.normalised`.
         headers: By lower-case name; several values are joined by commas.
+        target: Path and query as sent.
+        host: As sent.
+        address: IP address of the connection's other end; empty when Envoy did not say.
     """
 
     service: str
@@ -29,6 +32,9 @@ class Check:
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    host: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +86,17 @@ class _Policy:
 
 
 class Engine:
-    """The check policies of one `World`, ready to decide. Immutable."""
+    """The check policies of one `World`, ready to decide. Immutable.
 
-    def __init__(self, by_service: Mapping[str, tuple[_Policy, ...]]) -> None:
+    Attributes:
+        guarded: Services that API products guard; see `policy.admission`.
+    """
+
+    def __init__(
+        self, by_service: Mapping[str, tuple[_Policy, ...]], guarded: Iterable[str] = ()
+    ) -> None:
         self._by_service = by_service
+        self.guarded = frozenset(guarded)
 
     @classmethod
     def of(cls, world: World) -> "Engine":
@@ -94,7 +107,7 @@ class Engine:
             prepared = _prepared(policy)
             for service in dict.fromkeys(policy.spec.services):
                 by_service[service] = (*by_service.get(service, ()), prepared)
-        return cls(by_service)
+        return cls(by_service, world.guarded())
 
     def decide(self, check: Check) -> Decision:
         """Return the decision and the rule that made it.

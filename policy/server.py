@@ -6,7 +6,9 @@ import grpc
 import grpc.aio
 
 from policy import wire
-from policy.engine import Engine
+from policy.admission import Admission, Admitted
+from policy.decision import Decision, Verdict
+from policy.engine import Check, Engine
 from policy.tally import Tally
 from wherry.config.watch import Worlds
 
@@ -20,12 +22,20 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 class Authorization:
     """Answers Check calls by the World that is current when a call arrives.
 
+    A request must pass the check policies first; then, when a product guards the service, that
+    product's keys and plans.
+
+    Args:
+        worlds: Holds the check policies.
+        admission: Knows the products; None: what they guard is refused.
+
     Attributes:
         tally: What was decided.
     """
 
-    def __init__(self, worlds: Worlds) -> None:
+    def __init__(self, worlds: Worlds, admission: Admission | None = None) -> None:
         self.tally = Tally()
+        self._admission = admission
         self._worlds = worlds
         self._world = worlds.current
         self._engine = Engine.of(self._world)
@@ -36,9 +46,27 @@ class Authorization:
             check = wire.check(request, context.invocation_metadata() or ())
         except wire.MalformedCheck as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        decision = self._current().decide(check)
-        self.tally.add(decision)
-        return wire.response(decision)
+        engine = self._current()
+        decision = engine.decide(check)
+        if not decision.passes or check.service not in engine.guarded:
+            self.tally.add(decision)
+            return wire.response(decision)
+        return await self._admit(check)
+
+    async def _admit(self, check: Check) -> bytes:
+        if self._admission is None:
+            decision = Decision(
+                Verdict.DENY, "", f"service {check.service}: no one here knows its product's keys"
+            )
+            self.tally.add(decision)
+            return wire.response(decision)
+        given = await self._admission.admit(check)
+        rule = f"product {given.product}"
+        if isinstance(given, Admitted):
+            self.tally.add(Decision(Verdict.ALLOW, rule, "admitted"))
+            return wire.admitted(given)
+        self.tally.add(Decision(Verdict.DENY, rule, "rejected"))
+        return wire.rejected(given)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what a gRPC server needs to route calls here."""

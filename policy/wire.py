@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from policy.admission import USAGE_KEY, Admitted, Rejected
 from policy.decision import Decision
 from policy.engine import Check
 from policy.path import normalised
@@ -32,7 +33,7 @@ MESSAGES = messages(
     SocketAddress(envoy.config.core.v3.SocketAddress) address:s=2 port_value:u32=3@port_specifier
     Address(envoy.config.core.v3.Address) socket_address:SocketAddress=1@address
     HeaderValue(envoy.config.core.v3.HeaderValue) key:s=1 value:s=2 raw_value:by=3
-    HeaderValueOption(envoy.config.core.v3.HeaderValueOption) header:HeaderValue=1
+    HeaderValueOption(envoy.config.core.v3.HeaderValueOption) header:HeaderValue=1 append_action:enum=3
     HeaderMap(envoy.config.core.v3.HeaderMap) headers:*HeaderValue=1
     Peer(envoy.service.auth.v3.AttributeContext.Peer) address:Address=1 service:s=2 labels:map<s,s>=3 principal:s=4
     HttpRequest(envoy.service.auth.v3.AttributeContext.HttpRequest) id:s=1 method:s=2 headers:map<s,s>=3 path:s=4 host:s=5 scheme:s=6 size:i64=9 protocol:s=10 header_map:HeaderMap=13
@@ -42,13 +43,15 @@ MESSAGES = messages(
     Status(google.rpc.Status) code:i32=1 message:s=2
     HttpStatus(envoy.type.v3.HttpStatus) code:enum=1
     DeniedHttpResponse(envoy.service.auth.v3.DeniedHttpResponse) status:HttpStatus=1 headers:*HeaderValueOption=2 body:s=3
-    OkHttpResponse(envoy.service.auth.v3.OkHttpResponse) headers:*HeaderValueOption=2 headers_to_remove:*s=5
-    CheckResponse(envoy.service.auth.v3.CheckResponse) status:Status=1 denied_response:DeniedHttpResponse=2@http_response ok_response:OkHttpResponse=3@http_response
+    OkHttpResponse(envoy.service.auth.v3.OkHttpResponse) headers:*HeaderValueOption=2 headers_to_remove:*s=5 response_headers_to_add:*HeaderValueOption=6 query_parameters_to_remove:*s=8
+    CheckResponse(envoy.service.auth.v3.CheckResponse) status:Status=1 denied_response:DeniedHttpResponse=2@http_response ok_response:OkHttpResponse=3@http_response dynamic_metadata:.google.protobuf.Struct=4
     """,  # noqa: E501
 )
 """Classes of the messages, with the fields that are read or written here."""
 
 _OK, _PERMISSION_DENIED, _FORBIDDEN = 0, 7, 403
+_OVERWRITE = 2
+"""``OVERWRITE_IF_EXISTS_OR_ADD`` of ``HeaderAppendAction``."""
 
 
 class MalformedCheck(WherryError):
@@ -88,6 +91,9 @@ def check(request: bytes, metadata: Iterable[tuple[str, str | bytes]] = ()) -> C
         method=http.method,
         path=normalised(http.path),
         headers=headers,
+        target=http.path,
+        host=http.host,
+        address=attributes.source.address.socket_address.address,
     )
 
 
@@ -100,6 +106,40 @@ def response(decision: Decision) -> bytes:
     Source: RFC 9457
     """
     return _ALLOWED if decision.passes else _refusal(decision)
+
+
+def admitted(given: Admitted) -> bytes:
+    """Write the CheckResponse that lets a request of a product pass."""
+    removed = [name for name in given.removed if name.lower() not in given.headers]
+    return _bytes(
+        status={"code": _OK},
+        ok_response={
+            "headers": _options(given.headers),
+            "headers_to_remove": removed,
+            "response_headers_to_add": _options(given.answer),
+            "query_parameters_to_remove": list(given.removed_parameters),
+        },
+        dynamic_metadata={"fields": {USAGE_KEY: {"string_value": given.usage}}},
+    )
+
+
+def rejected(given: Rejected) -> bytes:
+    """Write the CheckResponse that refuses a request of a product."""
+    return _bytes(
+        status={"code": _PERMISSION_DENIED, "message": given.product},
+        denied_response={
+            "status": {"code": given.status.value},
+            "headers": _options(given.headers),
+            "body": given.body,
+        },
+    )
+
+
+def _options(headers: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"header": {"key": name.lower(), "value": value}, "append_action": _OVERWRITE}
+        for name, value in headers.items()
+    ]
 
 
 def _refusal(decision: Decision) -> bytes:

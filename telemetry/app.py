@@ -8,7 +8,7 @@ import grpc.aio
 from aiohttp import web
 
 from telemetry.http import application
-from telemetry.ingest import Ingest
+from telemetry.ingest import Ingest, Used
 from telemetry.server import AccessLogs
 from wherry.clock import Clock
 from wherry.serve import Address, bound, grpc_listening, listening
@@ -47,13 +47,20 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, clock: Clock) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings, *, clock: Clock, used: Used | None = None
+) -> AsyncIterator[Running]:
     """Count access logs until the block ends.
+
+    Args:
+        settings: See `Settings`.
+        clock: Where the time is read.
+        used: Takes the uses of API products; None: nobody does.
 
     Raises:
         PortInUse: Another program listens at one of the addresses.
     """
-    ingest = Ingest(max_edges=settings.max_edges)
+    ingest = Ingest(max_edges=settings.max_edges, used=used)
     try:
         async with _pages(ingest, settings, clock) as http, _logs(ingest, settings, clock) as grpc_:
             yield Running(grpc_, http)

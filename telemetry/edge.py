@@ -45,10 +45,17 @@ class Entry:
 
     Attributes:
         milliseconds: From its first byte to the last byte of the answer.
+        usage: What the check service said of it, for who counts the use of API products; empty
+            when it was not asked.
+        received: Bytes of the request's body.
+        sent: Bytes of the answer's body.
     """
 
     edge: Edge
     milliseconds: float
+    usage: str = ""
+    received: int = 0
+    sent: int = 0
 
 
 OVERFLOW = Edge("unknown", "overflow", UNKNOWN, "overflow", UNKNOWN, 0, "http", "-")

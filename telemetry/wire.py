@@ -19,8 +19,8 @@ Node(envoy.config.core.v3.Node) id:s=1
 Unauthorized(envoy.data.accesslog.v3.ResponseFlags.Unauthorized) reason:enum=1
 ResponseFlags(envoy.data.accesslog.v3.ResponseFlags) failed_local_healthcheck:b=1 no_healthy_upstream:b=2 upstream_request_timeout:b=3 local_reset:b=4 upstream_remote_reset:b=5 upstream_connection_failure:b=6 upstream_connection_termination:b=7 upstream_overflow:b=8 no_route_found:b=9 delay_injected:b=10 fault_injected:b=11 rate_limited:b=12 unauthorized_details:Unauthorized=13 rate_limit_service_error:b=14 downstream_connection_termination:b=15 upstream_retry_limit_exceeded:b=16 stream_idle_timeout:b=17 invalid_envoy_request_headers:b=18 downstream_protocol_error:b=19 upstream_max_stream_duration_reached:b=20 response_from_cache_filter:b=21 no_filter_config_found:b=22 duration_timeout:b=23 upstream_protocol_error:b=24 no_cluster_found:b=25 overload_manager:b=26 dns_resolution_failure:b=27 downstream_remote_reset:b=28
 AccessLogCommon(envoy.data.accesslog.v3.AccessLogCommon) time_to_last_downstream_tx_byte:.google.protobuf.Duration=12 response_flags:ResponseFlags=16 custom_tags:map<s,s>=22 duration:.google.protobuf.Duration=23 intermediate_log_entry:b=27
-HttpRequestProperties(envoy.data.accesslog.v3.HttpRequestProperties) request_headers:map<s,s>=13
-HttpResponseProperties(envoy.data.accesslog.v3.HttpResponseProperties) response_code:.google.protobuf.UInt32Value=1
+HttpRequestProperties(envoy.data.accesslog.v3.HttpRequestProperties) request_body_bytes:u64=12 request_headers:map<s,s>=13
+HttpResponseProperties(envoy.data.accesslog.v3.HttpResponseProperties) response_code:.google.protobuf.UInt32Value=1 response_body_bytes:u64=3
 HttpAccessLogEntry(envoy.data.accesslog.v3.HttpAccessLogEntry) common_properties:AccessLogCommon=1 protocol_version:enum=2 request:HttpRequestProperties=3 response:HttpResponseProperties=4
 TcpAccessLogEntry(envoy.data.accesslog.v3.TcpAccessLogEntry) common_properties:AccessLogCommon=1
 Identifier(envoy.service.accesslog.v3.StreamAccessLogsMessage.Identifier) node:Node=1 log_name:s=2
@@ -81,6 +81,9 @@ Source: https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/observability
 
 MAX_TAG = 128
 """Longer names of services and versions are cut."""
+
+MAX_USAGE = 4096
+"""Most bytes of what is said of a product's use; what is longer is none of ours."""
 
 RESPONSE: bytes = MESSAGES["StreamAccessLogsResponse"]().SerializeToString()
 """What Envoy gets when it ends a stream."""
@@ -144,7 +147,18 @@ def _entry(log: Any) -> Entry:
     took = (
         common.duration if common.HasField("duration") else common.time_to_last_downstream_tx_byte
     )
-    return Entry(edge, took.seconds * 1e3 + took.nanos / 1e6)
+    return Entry(
+        edge,
+        took.seconds * 1e3 + took.nanos / 1e6,
+        _usage(tags.get("usage", b"")),
+        log.request.request_body_bytes,
+        log.response.response_body_bytes,
+    )
+
+
+def _usage(value: bytes) -> str:
+    """Return what the check service said; Envoy writes a dash where it said nothing."""
+    return "" if value == b"-" or len(value) > MAX_USAGE else value.decode("utf-8", "replace")
 
 
 def _tag(value: bytes | None) -> str:

@@ -198,7 +198,7 @@ def test_a_check_request_becomes_a_plain_value():
     headers = {"X-Wherry-Source": "fn-list", "x-a": "1"}
     check = wire.check(check_request(headers=headers).SerializeToString())
     lower = {"x-wherry-source": "fn-list", "x-a": "1"}
-    assert check == Check("web", "fn-list", "GET", "/b", lower)
+    assert check == Check("web", "fn-list", "GET", "/b", lower, target="/a/../b?q=1")
 
 
 def test_raw_headers_are_read_too_and_repeated_ones_joined():

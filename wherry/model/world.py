@@ -68,6 +68,18 @@ class World:
             if each.name != "origins":
                 yield from getattr(self, each.name).values()
 
+    def guarded(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the products that sidecars enforce, by the name that programs register for."""
+        found: dict[str, set[str]] = {}
+        for product in self.products.values():
+            if product.spec.enforced_at == "sidecar":
+                for route in product.spec.routes:
+                    service = self.services.get(route.to.service or "")
+                    if service is not None:
+                        app = service.spec.selector.get("app", "")
+                        found.setdefault(app, set()).add(product.name)
+        return {app: tuple(sorted(products)) for app, products in found.items()}
+
     def origin(self, kind: str, name: str) -> Origin:
         """Return where the resource was written."""
         return self.origins[kind, name]

@@ -44,14 +44,17 @@ class Bound:
         service: Its ``app`` label.
         policies: The policies that select it, by name.
         checks: Names of the check policies for its service.
+        products: Names of the API products that guard it.
     """
 
     service: str
     policies: tuple[AuthorizationPolicy, ...]
     checks: tuple[str, ...]
+    products: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
-        return hash((self.service, *(policy.name for policy in self.policies), *self.checks))
+        names = (policy.name for policy in self.policies)
+        return hash((self.service, *names, *self.checks, *self.products))
 
     @property
     def sources(self) -> frozenset[Source]:
@@ -59,11 +62,12 @@ class Bound:
         return frozenset(
             [("AuthorizationPolicy", policy.name) for policy in self.policies]
             + [("CheckPolicy", name) for name in self.checks]
+            + [("ApiProduct", name) for name in self.products]
         )
 
 
-def bound(world: World, labels: Mapping[str, str]) -> Bound:
-    """Return what rules a workload with these labels."""
+def bound(world: World, labels: Mapping[str, str], guarded: Mapping[str, tuple[str, ...]]) -> Bound:
+    """Return what rules a workload with these labels; ``guarded`` is `World.guarded`."""
     service = labels.get("app", "")
     selecting = [
         policy
@@ -71,7 +75,12 @@ def bound(world: World, labels: Mapping[str, str]) -> Bound:
         if policy.spec.selector.match_labels.items() <= labels.items()
     ]
     checks = (c.name for c in world.check_policies.values() if service in c.spec.services)
-    return Bound(service, tuple(sorted(selecting, key=lambda p: p.name)), tuple(sorted(checks)))
+    return Bound(
+        service,
+        tuple(sorted(selecting, key=lambda p: p.name)),
+        tuple(sorted(checks)),
+        guarded.get(service, ()),
+    )
 
 
 def filters(rules: Bound) -> dict[str, Any]:
@@ -86,7 +95,7 @@ def filters(rules: Bound) -> dict[str, Any]:
         settings[DENY] = _rbac(RbacAction.DENY, denying)
     if allowing:
         settings[ALLOW] = _rbac(RbacAction.ALLOW, allowing)
-    if rules.checks:
+    if rules.checks or rules.products:
         check = CheckSettings(context_extensions={"service": rules.service})
         settings[CHECK] = packed(ExtAuthzPerRoute(check_settings=check))
     return settings

@@ -173,6 +173,7 @@ def serves(name: str, address: Address, routes: str, member: Member) -> Resource
         _of_request("source_version", SOURCE_VERSION_HEADER),
         _literal("destination", member.service),
         _literal("destination_version", member.version),
+        assembled(CustomTag, tag="usage", value=f"%DYNAMIC_METADATA({CHECK}:usage)%"),
     ]
     manager = _by_name(routes) + _manager(name, tags) + _serving()
     return _listener(name, address, manager, [routes], [TELEMETRY, POLICY])

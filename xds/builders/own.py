@@ -107,7 +107,7 @@ def _sidecar(
     member = Member(scope.service, scope.version)
     app = f"app/{scope.app_port}"
     name = f"inbound/{scope.service}/{scope.version}"
-    rules = bound(parts.world, labels)
+    rules = bound(parts.world, labels, parts.guarded)
     yield memory.once("app", lambda: clusters.app_cluster(app, scope.app_port))
     yield memory.once(rules, lambda: routes.inbound(name, app, filters(rules), rules.sources))
     inbound = socket_address(scope.address, scope.inbound_port)

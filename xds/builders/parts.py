@@ -68,6 +68,7 @@ class Parts:
         outbound: Virtual hosts of services.
         platform: Clusters of Wherry's own services.
         sidecars: Who may call what.
+        guarded: Names of API products by the program that they guard.
         marks: What changed since an earlier look.
     """
 
@@ -81,6 +82,7 @@ class Parts:
         self.outbound = Outbound()
         self.platform: tuple[Resource, ...] = ()
         self.sidecars = Sidecars(self.world)
+        self.guarded = self.world.guarded()
         self.marks = Marks()
         self._covered = NONE
         self._entries: dict[str, tuple[Entry, ...]] = {}
@@ -129,10 +131,11 @@ class Parts:
         world, marks = self.world, self.marks
         routes = changed(before.http_routes, world.http_routes)
         gateways = changed(before.gateways, world.gateways)
-        access = _changed(before, world, "authorization_policies", "check_policies")
+        access = _changed(before, world, "authorization_policies", "check_policies", "products")
         reach = _changed(before, world, "sidecars", "products", "functions")
         if services or reach:
             self.sidecars = Sidecars(world)
+            self.guarded = world.guarded()
         self.marks = Marks(
             marks.services + bool(services),
             marks.routes + bool(routes or gateways),
