@@ -3,41 +3,61 @@
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 
-from aiohttp.web import BaseRequest
-
 from gateway.problem import Refused
+from gateway.request import Source
 
 
 class Body:
     """The body of one request, read once.
 
     Args:
-        request: Whose body.
+        source: Where it comes from.
         most: Most bytes.
 
     Attributes:
         too_large: The body went over ``most`` while it was read.
+        size: Bytes that came by now.
 
     Raises:
         Refused: 413, the request says that its body is over ``most``.
     """
 
-    def __init__(self, request: BaseRequest, most: int) -> None:
-        self._request, self._most = request, most
-        self.too_large = False
-        self.length = request.content_length
-        if self.length is not None and self.length > most:
+    __slots__ = ("_most", "_source", "_whole", "size", "too_large")
+
+    def __init__(self, source: Source, most: int) -> None:
+        self._source, self._most = source, most
+        self.too_large, self.size = False, 0
+        self._whole: bytes | None = None
+        if source.length is not None and source.length > most:
             raise self.refusal()
 
     @property
     def empty(self) -> bool:
-        """Whether no byte will come."""
-        return not self._request.can_read_body
+        """Whether it has no byte."""
+        return not self._whole if self._whole is not None else self._source.empty
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that it has, or that the request says it has, or None."""
+        return len(self._whole) if self._whole is not None else self._source.length
 
     def refusal(self) -> Refused:
         """Return the answer to a body that is over the limit."""
         detail = f"The body is larger than {self._most} bytes."
         return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers={"Connection": "close"})
+
+    def arrived(self) -> bytes | None:
+        """Return the whole body if all of it is here; None: some of it is still to come.
+
+        Raises:
+            Refused: 413, it is over the limit.
+        """
+        if self._whole is None:
+            whole = self._source.arrived()
+            if whole is not None:
+                self._count(whole)
+            self._whole = whole
+        return self._whole
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes.
@@ -45,24 +65,22 @@ class Body:
         Raises:
             Refused: 413, more came than the limit; `too_large` is set then.
         """
-        await self._go_ahead()
-        size = 0
-        async for chunk in self._request.content.iter_any():
-            size += len(chunk)
-            if size > self._most:
-                self.too_large = True
-                raise self.refusal()
+        async for chunk in self._source.pieces():
+            self._count(chunk)
             yield chunk
 
     async def whole(self) -> bytes:
-        """Return all of the body; see `chunks`."""
-        if self.empty:
-            return b""
-        return b"".join([chunk async for chunk in self.chunks()])
+        """Return all of the body, and keep it; see `chunks`."""
+        if self.arrived() is None:
+            self._whole = b"".join([chunk async for chunk in self.chunks()])
+        return self._whole or b""
 
-    async def _go_ahead(self) -> None:
-        # A client that asked first sends nothing until it is told to (RFC 9110, 10.1.1).
-        if self._request.headers.get("expect", "").lower() == "100-continue":
-            writer = self._request.writer
-            await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            writer.output_size = 0
+    def replace(self, whole: bytes) -> None:
+        """Let ``whole`` be what is passed on; the body was read before."""
+        self._whole = whole
+
+    def _count(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self._most:
+            self.too_large = True
+            raise self.refusal()

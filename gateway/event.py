@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.call import Answer
 from wherry.errors import WherryError
 
 _TEXT = re.compile(
@@ -71,21 +72,6 @@ class Call:
     at_ns: int
     consumer: str
     plan: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the client gets.
-
-    Attributes:
-        status: 200 to 599.
-        headers: Without those that frame the message.
-        body: The whole of it.
-    """
-
-    status: int
-    headers: CIMultiDict[str]
     body: bytes
 
 

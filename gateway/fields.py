@@ -3,6 +3,9 @@
 Source: RFC 9110 section 7.6
 """
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 from multidict import CIMultiDict, CIMultiDictProxy
 
 VIA = "1.1 wherry"
@@ -25,10 +28,15 @@ _NOT_FROM_CLIENTS = frozenset({"expect", "forwarded", "host", "x-api-key", "x-re
 _NOT_FROM_CLIENTS_PREFIXES = ("x-forwarded-", "x-envoy-", "x-wherry-")
 """Also with ``_`` for ``-``: many servers show programs the two as one name."""
 
+_NAMES = 1024
+"""Field names of which it is remembered whether they travel on."""
+
 Fields = CIMultiDict[str] | CIMultiDictProxy[str]
 
 
-def onward(given: Fields, *, peer: str, host: str, consumer: str) -> CIMultiDict[str]:
+def onward(
+    given: Fields, *, peer: str, host: str, consumer: str, scheme: str = "http"
+) -> CIMultiDict[str]:
     """Return the fields of a request as the upstream gets them.
 
     The key is removed. Who calls, from where and what for is said afresh: what a client
@@ -39,38 +47,50 @@ def onward(given: Fields, *, peer: str, host: str, consumer: str) -> CIMultiDict
         peer: The client's address.
         host: What the client called.
         consumer: Name of the consumer who was identified.
+        scheme: How the client called.
     """
-    kept = _kept(given)
-    for name in [
-        name
-        for name in kept
-        if (lower := name.lower().replace("_", "-")) in _NOT_FROM_CLIENTS
-        or lower.startswith(_NOT_FROM_CLIENTS_PREFIXES)
-    ]:
-        kept.popall(name, None)
-    kept["X-Forwarded-For"] = peer
-    kept["X-Forwarded-Proto"] = "http"
-    kept["X-Forwarded-Host"] = host
-    kept["X-Wherry-Consumer"] = consumer
-    kept.add("Via", VIA)
-    return kept
+    named = _named(given)
+    kept = [
+        (name, value)
+        for name, value in given.items()
+        if _travels_on(name) and not (named and name.lower() in named)
+    ]
+    kept.append(("X-Forwarded-For", peer))
+    kept.append(("X-Forwarded-Proto", scheme))
+    kept.append(("X-Forwarded-Host", host))
+    kept.append(("X-Wherry-Consumer", consumer))
+    kept.append(("Via", VIA))
+    return CIMultiDict(kept)
 
 
-def back(given: Fields) -> CIMultiDict[str]:
+def back(given: Fields | Iterable[tuple[str, str]]) -> CIMultiDict[str]:
     """Return the fields of an answer as the client gets them."""
-    kept = _kept(given)
-    for name in [name for name in kept if name.lower().startswith("x-envoy-")]:
-        kept.popall(name, None)
-    kept.add("Via", VIA)
-    kept.setdefault("Server", "wherry")
-    return kept
+    fields = CIMultiDict(given)
+    named = _named(fields)
+    for name in tuple(fields):
+        if not _comes_back(name) or (named and name.lower() in named):
+            fields.popall(name, None)
+    fields.add("Via", VIA)
+    fields.setdefault("Server", "wherry")
+    return fields
 
 
-def _kept(given: Fields) -> CIMultiDict[str]:
-    dropped = _HOP_BY_HOP
-    if "connection" in given:
-        named = (name for line in given.getall("connection") for name in line.split(","))
-        dropped = dropped.union(name.strip().lower() for name in named)
-    return CIMultiDict(
-        [(name, value) for name, value in given.items() if name.lower() not in dropped]
-    )
+def _named(given: Fields) -> frozenset[str]:
+    """Return the names that ``Connection`` says are for this connection only."""
+    lines = given.getall("connection", ())
+    return frozenset(name.strip().lower() for line in lines for name in line.split(","))
+
+
+@lru_cache(_NAMES)
+def _travels_on(name: str) -> bool:
+    lower = name.lower()
+    if lower in _HOP_BY_HOP:
+        return False
+    lower = lower.replace("_", "-")
+    return lower not in _NOT_FROM_CLIENTS and not lower.startswith(_NOT_FROM_CLIENTS_PREFIXES)
+
+
+@lru_cache(_NAMES)
+def _comes_back(name: str) -> bool:
+    lower = name.lower()
+    return lower not in _HOP_BY_HOP and not lower.startswith("x-envoy-")

@@ -19,7 +19,8 @@ from aiohttp import (
 )
 
 from gateway import event
-from gateway.event import Answer, BadAnswer, Call
+from gateway.call import Answer
+from gateway.event import BadAnswer, Call
 from gateway.problem import Refused, out_of_capacity
 
 logger = logging.getLogger(__name__)

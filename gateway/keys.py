@@ -11,7 +11,7 @@ import re
 import secrets
 from base64 import b32encode
 from dataclasses import dataclass
-from typing import NewType
+from typing import Literal, NewType
 from zlib import crc32
 
 from wherry.errors import WherryError
@@ -21,6 +21,12 @@ Prefix = NewType("Prefix", str)
 
 FOLDER = "apikey/"
 """Where the Store keeps key records; each key's is ``apikey/PREFIX``."""
+
+DEFAULT_APP = "default"
+"""The app that every consumer has."""
+
+State = Literal["active", "revoked", "expired"]
+"""What became of a key."""
 
 _FORM = re.compile(r"(wh_([a-z2-7]{8})_[a-z2-7]{32})_([0-9a-f]{8})", re.ASCII)
 _PREFIX = re.compile(r"[a-z2-7]{8}", re.ASCII)
@@ -45,6 +51,10 @@ class Key:
         created_ns: Unix nanoseconds when it was made.
         expires_ns: Unix nanoseconds when it stops being accepted; None is never.
         revoked_ns: Unix nanoseconds when it was revoked; None is not.
+        app: Of the consumer; ``default`` is the one that every consumer has.
+        scopes: What it is granted; None is everything that the app may have.
+        environment: The only one it counts in; None is every one.
+        title: Whatever its owner calls it.
     """
 
     prefix: Prefix
@@ -53,10 +63,20 @@ class Key:
     created_ns: int
     expires_ns: int | None = None
     revoked_ns: int | None = None
+    app: str = DEFAULT_APP
+    scopes: frozenset[str] | None = None
+    environment: str | None = None
+    title: str = ""
 
     def accepted_at(self, now_ns: int) -> bool:
         """Return whether the key is neither revoked nor expired at ``now_ns`` (Unix)."""
         return self.revoked_ns is None and (self.expires_ns is None or now_ns < self.expires_ns)
+
+    def state_at(self, now_ns: int) -> State:
+        """Return what became of the key by ``now_ns`` (Unix)."""
+        if self.revoked_ns is not None:
+            return "revoked"
+        return "active" if self.accepted_at(now_ns) else "expired"
 
     def encode(self) -> bytes:
         """Return the record's body."""
@@ -67,12 +87,16 @@ class Key:
                 "created_ns": self.created_ns,
                 "expires_ns": self.expires_ns,
                 "revoked_ns": self.revoked_ns,
+                "app": self.app,
+                "scopes": None if self.scopes is None else sorted(self.scopes),
+                "environment": self.environment,
+                "title": self.title,
             }
         ).encode()
 
     @classmethod
     def decode(cls, key: str, body: bytes) -> "Key":
-        """Read the record ``key``.
+        """Read the record ``key``; one of a version that knew no apps is of the default app.
 
         Raises:
             BadRecord: It is not what `encode` writes.
@@ -80,6 +104,7 @@ class Key:
         prefix = key.removeprefix(FOLDER)
         try:
             read = json.loads(body)
+            scopes = read.get("scopes")
             found = cls(
                 Prefix(prefix),
                 str(read["consumer"]),
@@ -87,8 +112,12 @@ class Key:
                 int(read["created_ns"]),
                 None if read["expires_ns"] is None else int(read["expires_ns"]),
                 None if read["revoked_ns"] is None else int(read["revoked_ns"]),
+                str(read.get("app", DEFAULT_APP)),
+                None if scopes is None else frozenset(map(str, scopes)),
+                None if read.get("environment") is None else str(read["environment"]),
+                str(read.get("title", "")),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise BadRecord(key) from None
         if not _PREFIX.fullmatch(prefix):
             raise BadRecord(key)
@@ -110,12 +139,26 @@ def prefix_of(text: str) -> Prefix | None:
     return Prefix(form[2])
 
 
+def prefix_form(text: str) -> bool:
+    """Return whether ``text`` could be a key's prefix."""
+    return _PREFIX.fullmatch(text) is not None
+
+
 def digest(pepper: bytes, text: str) -> bytes:
     """Return what is stored of the key ``text``: HMAC-SHA256 under ``pepper``.
 
     Source: RFC 2104
     """
     return hmac.digest(pepper, text.encode(), "sha256")
+
+
+def signing_secret(pepper: bytes, prefix: Prefix) -> str:
+    """Return the secret with which the owner of the key ``prefix`` signs requests.
+
+    It is derived, so nothing that works as a secret is stored, and nobody who only knows the
+    key can tell it.
+    """
+    return _letters(hmac.digest(pepper, b"signing:" + prefix.encode(), "sha256"))
 
 
 def same(one: bytes, other: bytes) -> bool:

@@ -1,8 +1,9 @@
-"""The secret under which key digests are made: a file for its owner only."""
+"""Secrets of the gateway: files for their owner only, made at first use."""
 
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from wherry.errors import StartError
@@ -11,20 +12,12 @@ _BYTES = 32
 
 
 def pepper(path: Path) -> bytes:
-    """Return the pepper in ``path``, made at first use; processes agree on one.
+    """Return the secret under which key digests are made; processes agree on one.
 
     Raises:
         StartError: The file cannot be made or read, others may read it, or it is too short.
     """
-    try:
-        if not path.exists():
-            _make(path)
-        mode = stat.S_IMODE(path.stat().st_mode)
-        read = path.read_bytes()
-    except OSError as error:
-        raise StartError(f"pepper {path}: {error.strerror}, expected a file to read") from None
-    if mode & 0o077:
-        raise StartError(f"pepper {path}: mode {mode:04o}, expected 0600; run chmod 600 {path}")
+    read = kept("pepper", path, lambda: secrets.token_bytes(_BYTES))
     if len(read) < _BYTES:
         raise StartError(
             f"pepper {path}: {len(read)} bytes, expected at least {_BYTES}; "
@@ -33,18 +26,54 @@ def pepper(path: Path) -> bytes:
     return read
 
 
-def _make(path: Path) -> None:
-    """Write a new pepper; if another process was first, keep that one's."""
+def kept(what: str, path: Path, made: Callable[[], bytes]) -> bytes:
+    """Return what is in ``path``, which is ``made`` at first use; processes agree on one.
+
+    Args:
+        what: Names it in errors.
+        path: The file.
+        made: Returns its first content.
+
+    Raises:
+        StartError: The file cannot be made or read, or others may read it.
+    """
+    try:
+        if not path.exists():
+            _make(path, made())
+        mode = stat.S_IMODE(path.stat().st_mode)
+        read = path.read_bytes()
+    except OSError as error:
+        raise StartError(f"{what} {path}: {error.strerror}, expected a file to read") from None
+    if mode & 0o077:
+        raise StartError(f"{what} {path}: mode {mode:04o}, expected 0600; run chmod 600 {path}")
+    return read
+
+
+def replaced(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of what is in ``path``, as one change."""
+    _drafted(path, content).replace(path)
+
+
+def _make(path: Path, content: bytes) -> None:
+    """Write a new file; if another process was first, keep that one's."""
+    draft = _drafted(path, content)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+
+
+def _drafted(path: Path, content: bytes) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(_BYTES))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-    finally:
+    except OSError:
         draft.unlink()
+        raise
+    return draft

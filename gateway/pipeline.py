@@ -1,32 +1,32 @@
 """One API call, from its head to its usage record.
 
-Match, identify, authorise, throttle, reserve a place for the record, pass on, record. A path
-that no product has is told apart before the key is looked at (404): paths of products are no
-secret, and everything behind them needs a key.
+Match, identify, authorise, limit, reserve a place for the record, pass on, record. A path that
+no product has is told apart before the key is looked at (404): paths of products are no secret,
+and everything behind them needs a key.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import AsyncIterator
 from http import HTTPStatus
+from urllib.parse import quote
 
-from aiohttp import hdrs
-from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
 
-from gateway import fields, path, problem
+from gateway import accesslog, fields, path, trace
+from gateway.admission import Admission
+from gateway.authn.oauth import PATHS as TOKEN_SERVER
 from gateway.body import Body
-from gateway.catalogue import Catalogue, Route, WrongMethod
-from gateway.event import Call
-from gateway.invoke import Invoker
-from gateway.keyring import Keyring
-from gateway.keys import Key
-from gateway.path import Path
+from gateway.call import Answer, Head
+from gateway.catalogue import RESERVED, Catalogue, Route
+from gateway.metrics import Metrics
+from gateway.parts import Parts
+from gateway.passing import GONE, Passing, Trail, refusal
 from gateway.problem import Refused, out_of_capacity
-from gateway.proxy import Proxy
-from gateway.ratelimit import Allowance, Throttle
-from gateway.recorder import Recorder
+from gateway.request import Request
+from gateway.traffic.cors import OWN as SHARING_FIELDS
+from gateway.treatment import counted_at_end
 from gateway.usage import REQUESTS, Usage
 from wherry.clock import Clock
 
@@ -36,204 +36,254 @@ HEALTHY = "/.wherry/healthz"
 """Answers 200 while the gateway runs."""
 
 READY = "/.wherry/readyz"
-"""Answers 200 while calls can be identified and recorded, else 503."""
+"""Answers 200 while calls can be identified and recorded and no end is near, else 503."""
+
+MAX_OWN_BODY = 1 << 16
+"""Most bytes in the body of a request for the gateway itself."""
+
+OWN_SECONDS = 10.0
+"""Longest that such a body may take to come."""
 
 _LOGGED = 200
 """Most characters of a path in the log."""
-
-_CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="wherry", header="x-api-key"'}
-
-
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """A call that was let through."""
-
-    route: Route
-    path: Path
-    query: str
-    key: Key
-    allowance: Allowance
-    limits: Mapping[str, str]
 
 
 class Pipeline:
     """Handles every request of the gateway.
 
     Args:
-        keyring: Who calls.
-        throttle: How much they may.
-        recorder: What they did.
-        proxy: Towards services.
-        invoker: Towards functions.
+        catalogue: The routing table in use.
+        parts: What the stages are made of.
         clock: Where the time is read.
         most: Most calls under way at once; more are refused with 503.
 
     Attributes:
-        catalogue: The routing table in use; replaced whole.
+        draining: The gateway is about to end and wants no new calls.
+        metrics: What it counted.
     """
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        *,
-        keyring: Keyring,
-        throttle: Throttle,
-        recorder: Recorder,
-        proxy: Proxy,
-        invoker: Invoker,
-        clock: Clock,
-        most: int,
-    ) -> None:
-        self.catalogue = catalogue
-        self._keyring, self._throttle, self._recorder = keyring, throttle, recorder
-        self._proxy, self._invoker, self._clock = proxy, invoker, clock
+    def __init__(self, catalogue: Catalogue, parts: Parts, *, clock: Clock, most: int) -> None:
+        self._parts, self._clock = parts, clock
+        self._admission = Admission(catalogue, parts, clock)
         self._most, self._under_way = most, 0
+        self._busy: dict[tuple[str, str], int] = {}
+        self.draining = False
+        self.metrics = Metrics()
+        self.metrics.gauge("calls_under_way", "Calls that are not ended.", lambda: self._under_way)
 
-    async def handle(self, request: BaseRequest) -> StreamResponse:
-        """Answer ``request``."""
+    def use(self, catalogue: Catalogue) -> None:
+        """Take ``catalogue`` for all requests from now on."""
+        self._admission.catalogue = catalogue
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer ``request``; a body that comes in pieces is to be closed."""
+        if self._under_way >= self._most:
+            self.metrics.refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            return refusal(out_of_capacity("Too many calls are under way."))
         self._under_way += 1
+        trail = Trail(request, self._clock.now())
+        answer: Answer | None = None
+        failed = GONE
         try:
-            if self._under_way > self._most:
-                raise out_of_capacity("Too many calls are under way.")
-            answer = await self._handle(request)
+            answer = await self._handle(trail)
         except Refused as refused:
-            answer = refusal(refused)
-        finally:
-            self._under_way -= 1
-        if logger.isEnabledFor(logging.DEBUG):
-            where = request.raw_path.partition("?")[0][:_LOGGED]
-            seen = {"method": request.method, "path": where, "status": answer.status}
-            logger.debug("call", extra=seen)
-        return answer
-
-    async def _handle(self, request: BaseRequest) -> StreamResponse:
-        where, query = path.split(request.raw_path)
-        if where.text in (HEALTHY, READY):
-            return self._health(where.text)
-        call = self._admit(request, where, query)
-        at, status = self._clock.unix_ns(), 499
-        await self._recorder.reserve()
-        try:
-            answer = await self._pass_on(request, call)
-            status = answer.status
-        except Refused as refused:
-            status = refused.status.value
-            refused.headers = {**call.limits, **refused.headers}
+            answer = self._refused(trail, refused)
+        except Exception:
+            failed = HTTPStatus.INTERNAL_SERVER_ERROR.value
             raise
         finally:
-            self._recorder.record(self._usage(request, call, at, status))
+            if answer is None:
+                self.ended(trail, failed)
+            elif isinstance(answer.body, bytes):
+                self._sent(trail, len(answer.body))
+                self.ended(trail, answer.status)
+        if not isinstance(answer.body, bytes):
+            answer.body = _Ending(self, trail, answer.status, answer.body)
         return answer
 
-    def _admit(self, request: BaseRequest, where: Path, query: str) -> _Admitted:
-        """Match, identify, authorise and throttle: everything that needs no waiting."""
-        found = self.catalogue.match(request.method, where)
-        if found is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "No product has this path.")
-        query, parameter = path.without(query, "apikey")
-        given = request.headers.getall("x-api-key", ()) or ((parameter,) if parameter else ())
-        key = self._keyring.owner(given[0]) if len(given) == 1 else None
-        if key is None:
-            detail = "A valid key is needed in the header x-api-key or the parameter apikey."
-            raise Refused(HTTPStatus.UNAUTHORIZED, detail, headers=_CHALLENGE)
-        allowance = self.catalogue.allowance(key.consumer, found.product)
-        if allowance is None:
-            detail = f"The key's consumer has no subscription to product {found.product!r}."
-            raise Refused(HTTPStatus.FORBIDDEN, detail)
-        if isinstance(found, WrongMethod):
-            detail = f"This path does not take {request.method}."
-            allow = {"Allow": ", ".join(found.allowed)}
-            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers=allow)
-        limits = self._throttle.spend(key.prefix, found.product, allowance, self._clock.now())
-        return _Admitted(found, where, query, key, allowance, limits)
+    def ended(self, trail: Trail, status: int) -> None:
+        """Count a request as ended: every one once, whatever became of it."""
+        self._under_way -= 1
+        seconds = self._clock.now() - trail.began
+        if trail.grant is not None:
+            trail.grant.release()
+        if trail.refused is not None:
+            self.metrics.refuse(status)
+        if (call := trail.call) is not None:
+            self._record(trail, call, status, seconds)
+        if self._admission.catalogue.settings.access_log:
+            accesslog.write(trail, status, seconds, self._clock)
+        if logger.isEnabledFor(logging.DEBUG):
+            where = trail.request.target.partition("?")[0][:_LOGGED]
+            seen = {"method": trail.request.method, "path": where, "status": status}
+            logger.debug("call", extra=seen)
 
-    async def _pass_on(self, request: BaseRequest, call: _Admitted) -> StreamResponse:
-        body = Body(request, call.route.max_body_bytes)
-        peer = request.remote or ""
-        host = request.headers.get(hdrs.HOST, "")
-        headers = fields.onward(request.headers, peer=peer, host=host, consumer=call.key.consumer)
-        if call.route.function is not None:
-            return await self._invoke(call.route.function, request, call, headers, body)
-        target = call.route.forwarded(call.path)
-        query = f"?{call.query}" if call.query else ""
-        return await self._proxy.pass_on(
-            request,
-            body,
-            url=f"http://{call.route.service}{target}{query}",
-            headers=headers,
-            extra=call.limits,
-            timeout=call.route.timeout,
+    async def _handle(self, trail: Trail) -> Answer:
+        request, admission = trail.request, self._admission
+        where, query = path.split(request.target)
+        if where.text in (HEALTHY, READY):
+            return self._health(where.text)
+        head = trail.head = admission.head(request, where, query)
+        if where.segments[0] == RESERVED or where.text in TOKEN_SERVER:
+            return await self._own(request, head)
+        if head.method == "OPTIONS" and (agreed := admission.preflight(head)) is not None:
+            return agreed
+        call = await admission.admitted(trail, head, admission.found(head))
+        await self._parts.recorder.reserve()
+        trail.call = call
+        answer = await self._passed_on(call)
+        trail.overhead = self._clock.now() - trail.began - call.upstream
+        if admission.catalogue.settings.timing:
+            answer.headers.add("Server-Timing", f"gateway;dur={trail.overhead * 1000:.2f}")
+        answer.headers.update(call.fields)
+        if call.route.policies.sharing is not None or call.route.notices:
+            _say(answer, call.route, head)
+        return answer
+
+    async def _passed_on(self, call: Passing) -> Answer:
+        head, route = call.head, call.route
+        headers = fields.onward(
+            head.headers,
+            peer=head.peer,
+            host=head.headers.get("Host", ""),
+            consumer=call.caller.consumer,
+            scheme=head.scheme,
+        )
+        for name in route.authentication.secret_fields:
+            headers.popall(name, None)
+        if call.caller.subject is not None:
+            headers["X-Wherry-Subject"] = quote(call.caller.subject)
+        call.trace = trace.carried_on(headers, os.urandom)
+        most = route.policies.max_calls
+        if most is not None:
+            self._take_place(call, most)
+        way = self._parts.passage if route.policies.plain else self._parts.treatment
+        return await way.go(call, headers)
+
+    def _refused(self, trail: Trail, refused: Refused) -> Answer:
+        trail.refused = refused
+        answer = refusal(refused)
+        if trail.call is not None:
+            for name, value in trail.call.fields.items():
+                answer.headers.setdefault(name, value)
+        if trail.route is not None and trail.head is not None:
+            _say(answer, trail.route, trail.head)
+        return answer
+
+    def _take_place(self, call: Passing, most: int) -> None:
+        place = (call.route.product, call.route.template)
+        busy = self._busy.get(place, 0)
+        if busy >= most:
+            raise out_of_capacity("Too many calls of this product are under way.")
+        self._busy[place] = busy + 1
+        call.place = place
+
+    def _sent(self, trail: Trail, size: int) -> None:
+        if trail.call is not None:
+            trail.call.sent += size
+
+    def _record(self, trail: Trail, call: Passing, status: int, seconds: float) -> None:
+        """Put the call's usage into the place that was reserved for it."""
+        if call.place is not None:
+            self._busy[call.place] -= 1
+            if not self._busy[call.place]:
+                del self._busy[call.place]
+        route, caller, refused = call.route, call.caller, trail.refused is not None
+        if route.policies.totals is not None and not refused:
+            counted_at_end(call, route.policies.totals, seconds)
+        if call.amounts:
+            self._parts.limits.spent(
+                call.terms.allowance, caller, route.product, route.operation, call.amounts
+            )
+        self.metrics.count(route.product, route.operation, status, seconds, trail.overhead)
+        self._parts.recorder.record(
+            Usage(
+                call.id,
+                call.at_ns,
+                caller.consumer,
+                caller.app,
+                route.product,
+                route.operation,
+                call.terms.plan,
+                caller.credential,
+                status,
+                {REQUESTS: route.cost, **call.amounts},
+                {"method": call.head.method, "route": route.template, "version": route.version},
+                refused,
+            )
         )
 
-    async def _invoke(
-        self,
-        function: str,
-        request: BaseRequest,
-        call: _Admitted,
-        headers: CIMultiDict[str],
-        body: Body,
-    ) -> StreamResponse:
-        route = call.route
+    async def _own(self, request: Request, head: Head) -> Answer:
+        """Answer a request for the gateway itself.
+
+        Raises:
+            Refused: 404, or 408 or 413 for its body.
+        """
+        body = Body(request.body, MAX_OWN_BODY)
         try:
-            async with asyncio.timeout(route.timeout):
+            async with asyncio.timeout(OWN_SECONDS):
                 whole = await body.whole()
         except TimeoutError:
-            detail = f"The body did not come within {route.timeout:g} s."
+            detail = f"The body did not come within {OWN_SECONDS:g} s."
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, detail) from None
-        host = headers["X-Forwarded-Host"]
-        asked = Call(
-            request_id=self._recorder.next_id(),
-            api=route.product,
-            route=f"{request.method} {route.template}",
-            method=request.method,
-            path=call.path.text,
-            query=call.query,
-            parameters=route.parameters(call.path),
-            headers=headers,
-            host=host,
-            peer=headers["X-Forwarded-For"],
-            protocol=f"HTTP/{request.version.major}.{request.version.minor}",
-            at_ns=self._clock.unix_ns(),
-            consumer=call.key.consumer,
-            plan=call.allowance.plan,
-            body=whole,
-        )
-        answer = await self._invoker.invoke(function, asked, timeout=route.timeout)
-        sent = fields.back(answer.headers)
-        sent.update(call.limits)
-        return Response(status=answer.status, headers=sent, body=answer.body)
+        answer = await self._parts.authenticator.own(head, whole)
+        if answer is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "The gateway has no such path of its own.")
+        return answer
 
-    def _usage(self, request: BaseRequest, call: _Admitted, at: int, status: int) -> Usage:
-        labels = {
-            "plan": call.allowance.plan,
-            "key": call.key.prefix,
-            "method": request.method,
-            "route": call.route.template,
-            "status": str(status),
-        }
-        return Usage(
-            self._recorder.next_id(),
-            at,
-            call.key.consumer,
-            call.route.product,
-            REQUESTS,
-            1,
-            labels,
-        )
-
-    def _health(self, which: str) -> Response:
-        ready = self._keyring.loaded.is_set() and not self._recorder.failing
+    def _health(self, which: str) -> Answer:
+        parts = self._parts
+        ready = parts.keyring.loaded.is_set() and not parts.recorder.failing and not self.draining
         ok = which == HEALTHY or ready
-        return Response(
-            status=HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE,
-            text="ok\n" if ok else "not ready\n",
-            headers={"Server": "wherry"},
+        return Answer(
+            HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE,
+            CIMultiDict({"Content-Type": "text/plain; charset=utf-8", "Server": "wherry"}),
+            b"ok\n" if ok else b"not ready\n",
         )
 
 
-def refusal(refused: Refused) -> Response:
-    """Return the HTTP answer to a refused request."""
-    headers = {"Content-Type": problem.CONTENT_TYPE, "Server": "wherry", **refused.headers}
-    answer = Response(status=refused.status.value, headers=headers, body=refused.body())
-    if headers.get("Connection") == "close":
-        answer.force_close()
-    return answer
+class _Ending:
+    """The pieces of an answer; when there are no more, the call is ended."""
+
+    __slots__ = ("_done", "_pieces", "_pipeline", "_status", "_trail")
+
+    def __init__(
+        self, pipeline: Pipeline, trail: Trail, status: int, pieces: AsyncIterator[bytes]
+    ) -> None:
+        self._pipeline, self._trail, self._status = pipeline, trail, status
+        self._pieces, self._done = pieces, False
+
+    def __aiter__(self) -> "_Ending":
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._pieces.__anext__()
+        if self._trail.call is not None:
+            self._trail.call.sent += len(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        try:
+            await self._pieces.aclose()  # type: ignore[attr-defined]
+        finally:
+            self._pipeline.ended(self._trail, self._status)
+
+
+def _say(answer: Answer, route: Route, head: Head) -> None:
+    """Put the fields into ``answer`` that are said of the route, not of what it leads to."""
+    headers = answer.headers
+    for name, value in route.notices:
+        headers[name] = value
+    sharing = route.policies.sharing
+    if sharing is None:
+        return
+    for name in [name for name in headers if name.lower() in SHARING_FIELDS]:
+        headers.popall(name, None)
+    for name, value in sharing.fields(head.headers.get("Origin")).items():
+        if name == "Vary":
+            headers.add(name, value)
+        else:
+            headers[name] = value

@@ -1,143 +1,168 @@
-"""Requests to services through the mesh, streamed both ways."""
+"""Requests to services of the mesh and to outside servers, streamed both ways."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-from aiohttp import (
-    ClientConnectorError,
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    UnixConnector,
-    hdrs,
-)
-from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
-from yarl import URL
 
-from gateway import fields
+from gateway import fields, websocket
 from gateway.body import Body
+from gateway.call import Answer
+from gateway.catalogue.target import Upstream
 from gateway.problem import Refused, out_of_capacity
+from gateway.upstream.client import Client
+from gateway.upstream.exchange import Exchange
+from gateway.upstream.pool import Place
+from gateway.upstream.trouble import Late, NoConnection, UpstreamError
+from gateway.websocket import Switched, Tunnel
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 512
-"""Most connections to the mesh; a request that finds none free waits within its timeout."""
-
-_NO_TIMEOUT = ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=None)
-_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+TUNNEL_SECONDS = 300.0
+"""How long a WebSocket may be silent."""
 
 
 class Proxy:
-    """The way into the mesh; made by `Proxy.open`.
+    """The way to services and outside servers.
 
     Args:
-        session: Ends in the outbound listener of the gateway's Envoy, or None without a mesh.
+        client: Sends the requests.
+        mesh: Unix socket of the outbound listener of the gateway's Envoy, which need not exist
+            yet; None: services are out of reach.
     """
 
-    def __init__(self, session: ClientSession | None) -> None:
-        self._session = session
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, mesh: Path | None) -> AsyncIterator["Proxy"]:
-        """Use the unix socket ``mesh``; it need not exist yet. None: services are out of reach."""
-        if mesh is None:
-            yield cls(None)
-            return
-        async with ClientSession(
-            connector=UnixConnector(str(mesh), limit=MAX_CONNECTIONS),
-            cookie_jar=DummyCookieJar(),
-            auto_decompress=False,
-            timeout=_NO_TIMEOUT,
-            skip_auto_headers=_AUTOMATIC,
-        ) as session:
-            yield cls(session)
+    def __init__(self, client: Client, mesh: Path | None) -> None:
+        self._client = client
+        self._mesh = None if mesh is None else Place(unix=str(mesh))
 
     async def pass_on(
         self,
-        request: BaseRequest,
-        body: Body,
+        upstream: Upstream,
+        method: str,
+        path: str,
+        query: str,
         *,
-        url: str,
         headers: CIMultiDict[str],
-        extra: Mapping[str, str],
-        timeout: float,  # noqa: ASYNC109
-    ) -> StreamResponse:
-        """Send the request to ``url`` and its answer to the client, as it comes.
+        body: Body | bytes,
+        seconds: float,
+        upgrade: bool = False,
+    ) -> Answer:
+        """Send a request and return its answer, whose body comes as the upstream sends it.
 
         Args:
-            request: Whom to answer.
+            upstream: A service or an outside server.
+            method: As received.
+            path: As the upstream sees it, escaped.
+            query: Raw.
+            headers: See `fields.onward`.
             body: Sent on while it is received.
-            url: ``http://SERVICE/path``, escaped.
-            headers: Of the request; see `fields.onward`.
-            extra: Fields of the answer that take the place of the upstream's.
-            timeout: Seconds that the answer may take to begin, and that may pass between two
-                pieces of it until the client took them; a stream that goes on may last for ever.
+            seconds: That the answer may take to begin, and that may pass between two pieces of
+                it until the client took them; a stream that goes on may last for ever.
+            upgrade: Whether to ask for a WebSocket.
 
         Raises:
-            Refused: 413, 502, 503 or 504; nothing was sent to the client then.
+            Refused: 413, 502, 503 or 504.
         """
-        if self._session is None:
-            raise out_of_capacity("This gateway is not connected to the mesh.")
         try:
-            async with asyncio.timeout(timeout):
-                upstream = await self._session.request(
-                    request.method,
-                    URL(url, encoded=True),
-                    headers=headers,
-                    data=None if body.empty else body.chunks(),
-                    allow_redirects=False,
-                )
-        except TimeoutError:
-            raise _late(timeout) from None
-        except ClientConnectorError:
-            raise out_of_capacity("The mesh cannot be reached.") from None
-        except (ClientError, OSError, ValueError) as error:
-            if body.too_large:
-                raise body.refusal() from None
-            logger.debug("upstream failed", extra={"cause": type(error).__name__})
-            raise Refused(HTTPStatus.BAD_GATEWAY, "The service gave no valid answer.") from None
-        async with upstream:
-            return await _answer(request, upstream, extra, timeout)
+            exchange = await self.exchange(
+                upstream, method, path, query,
+                headers=headers, body=body, seconds=seconds,
+                upgrade=websocket.PROTOCOL if upgrade else None,
+            )  # fmt: skip
+        except UpstreamError as error:
+            raise refused(error, seconds) from None
+        return answered(exchange, seconds)
+
+    async def exchange(
+        self,
+        upstream: Upstream,
+        method: str,
+        path: str,
+        query: str,
+        *,
+        headers: CIMultiDict[str],
+        body: Body | bytes,
+        seconds: float,
+        upgrade: str | None = None,
+    ) -> Exchange:
+        """Send a request; see `Client.exchange`.
+
+        Raises:
+            Refused: 503, there is no mesh.
+            UpstreamError: No answer came.
+        """
+        origin = upstream.origin
+        if origin is not None:
+            place = Place(host=origin.host, port=origin.port, secure=origin.secure)
+            host, path = origin.authority, origin.base + path
+        elif self._mesh is None:
+            raise out_of_capacity("This gateway is not connected to the mesh.")
+        else:
+            place, host = self._mesh, upstream.service or ""
+        return await self._client.exchange(
+            place,
+            method,
+            f"{path}?{query}" if query else path,
+            host=host,
+            headers=headers,
+            body=body,
+            seconds=seconds,
+            upgrade=upgrade,
+        )
 
 
-async def _answer(
-    request: BaseRequest,
-    upstream: ClientResponse,
-    extra: Mapping[str, str],
-    timeout: float,  # noqa: ASYNC109
-) -> StreamResponse:
-    headers = fields.back(upstream.headers)
-    headers.update(extra)
-    if upstream.content.is_eof() and request.method != hdrs.METH_HEAD:
-        # All of it is here already: head and body leave in one write.
-        whole = await upstream.content.read()
-        return Response(status=upstream.status, reason=upstream.reason, headers=headers, body=whole)
-    answer = StreamResponse(status=upstream.status, reason=upstream.reason, headers=headers)
-    await answer.prepare(request)
-    try:
-        while True:
-            async with asyncio.timeout(timeout):
-                chunk = await upstream.content.readany()
-                if not chunk:
-                    break
-                await answer.write(chunk)
-    except (ClientError, TimeoutError) as error:
-        # The head is sent: only a broken connection says that the body is not whole.
-        logger.info("answer broke off", extra={"cause": type(error).__name__})
-        if request.transport is not None:
-            request.transport.abort()
-        return answer
-    await answer.write_eof()
-    return answer
+class Pieces:
+    """The rest of an answer, as it comes.
+
+    Args:
+        exchange: Whose; closed at the end.
+        seconds: That may pass between two pieces.
+    """
+
+    __slots__ = ("_exchange", "_seconds")
+
+    def __init__(self, exchange: Exchange, seconds: float) -> None:
+        self._exchange, self._seconds = exchange, seconds
+
+    def __aiter__(self) -> "Pieces":
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            UpstreamError: The answer broke off.
+        """
+        piece = await self._exchange.piece(self._seconds)
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """Take no more of it."""
+        self._exchange.close()
 
 
-def _late(timeout: float) -> Refused:
-    return Refused(HTTPStatus.GATEWAY_TIMEOUT, f"No answer came within {timeout:g} s.")
+def answered(exchange: Exchange, seconds: float) -> Answer:
+    """Return the answer that ``exchange`` is."""
+    headers = fields.back(exchange.fields)
+    reason = exchange.reason or None
+    if exchange.status == websocket.SWITCHING:
+        tunnel = Tunnel(exchange, TUNNEL_SECONDS)
+        return Switched(exchange.status, headers, tunnel, reason, tunnel)
+    whole = exchange.whole()
+    if whole is not None:
+        exchange.close()
+        return Answer(exchange.status, headers, whole, reason)
+    return Answer(exchange.status, headers, Pieces(exchange, seconds), reason)
+
+
+def refused(error: UpstreamError, seconds: float) -> Refused:
+    """Return what the client is told of ``error``."""
+    if isinstance(error, Late):
+        return Refused(HTTPStatus.GATEWAY_TIMEOUT, f"No answer came within {seconds:g} s.")
+    if isinstance(error, NoConnection):
+        return out_of_capacity("The upstream cannot be reached.")
+    logger.debug("upstream failed", extra={"cause": str(error)})
+    return Refused(HTTPStatus.BAD_GATEWAY, "The upstream gave no valid answer.")

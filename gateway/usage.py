@@ -1,69 +1,53 @@
 """What was used, by whom, of what: the record that bills and reports are made from."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 LOG = "usage"
-"""Name of the Store's log that holds usage."""
+"""Name of the Store's log that holds usage, in batches of `gateway.metering.batch`."""
 
 REQUESTS = "requests"
-"""The meter that counts API calls."""
+"""The meter that every call counts."""
+
+SERVER_ERROR = 500
+"""First status that says that the fault was not the caller's."""
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """One use of one meter.
+class Usage(NamedTuple):
+    """One call, or one use that was counted elsewhere.
 
     Attributes:
-        id: Idempotency key: a log holds it once, however often it is written.
-        at: Unix nanoseconds when the use was let through.
+        id: Idempotency key; it counts once, however often it is written.
+        at_ns: Unix nanoseconds when the use was let through.
         consumer: Who pays.
+        app: Of theirs.
         product: What was used.
-        meter: What is counted.
-        amount: How much; at least 0.
+        operation: Of the product; empty when there is none.
+        plan: Of the subscription that let it through.
+        credential: Public name of what the caller showed; empty when there was none.
+        status: Of the answer, 499 when the client went away before; 0 when there was no HTTP.
+        amounts: By meter, each at least 0.
         labels: Say more, for reports.
+        refused: Whether the gateway itself answered, not the upstream.
     """
 
     id: str
-    at: int
+    at_ns: int
     consumer: str
+    app: str
     product: str
-    meter: str
-    amount: int
-    labels: Mapping[str, str] = field(default_factory=dict)
+    operation: str
+    plan: str
+    credential: str
+    status: int
+    amounts: Mapping[str, int]
+    labels: Mapping[str, str] = _NOTHING
+    refused: bool = False
 
-    def encode(self) -> bytes:
-        """Return the event's body; the id travels beside it."""
-        return json.dumps(
-            {
-                "at": self.at,
-                "consumer": self.consumer,
-                "product": self.product,
-                "meter": self.meter,
-                "amount": self.amount,
-                "labels": dict(self.labels),
-            },
-            separators=(",", ":"),
-        ).encode()
-
-    @classmethod
-    def decode(cls, each: str, body: bytes) -> "Usage":
-        """Read the event with id ``each``.
-
-        Raises:
-            ValueError: The body is not what `encode` writes.
-        """
-        try:
-            read = json.loads(body)
-            return cls(
-                each,
-                int(read["at"]),
-                str(read["consumer"]),
-                str(read["product"]),
-                str(read["meter"]),
-                int(read["amount"]),
-                {str(name): str(value) for name, value in read["labels"].items()},
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"usage {each!r}: {error}, expected a usage event") from None
+    @property
+    def billed(self) -> bool:
+        """Whether it counts on the invoice: not when the gateway refused or the upstream failed."""
+        return not self.refused and self.status < SERVER_ERROR

@@ -119,7 +119,7 @@ def admitted(given: Admitted) -> bytes:
             "response_headers_to_add": _options(given.answer),
             "query_parameters_to_remove": list(given.removed_parameters),
         },
-        dynamic_metadata={"fields": {USAGE_KEY: {"string_value": given.usage}}},
+        dynamic_metadata={USAGE_KEY: given.usage},
     )
 
 

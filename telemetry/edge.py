@@ -57,6 +57,11 @@ class Entry:
     received: int = 0
     sent: int = 0
 
+    @property
+    def status(self) -> int:
+        """Of the answer; 0 when the caller left before there was one."""
+        return self.edge.code
+
 
 OVERFLOW = Edge("unknown", "overflow", UNKNOWN, "overflow", UNKNOWN, 0, "http", "-")
 """Stands for every edge past the limit of a `telemetry.rollup.Rollup`."""

@@ -18,6 +18,19 @@ class Role(IntEnum):
     OWNER = 3
 
 
+Note = tuple[str, object, object]
+"""Of a change, for the audit log: the subject like ``key/ab12cd34``, what was, and what is."""
+
+ROLE = web.RequestKey("role", Role)
+"""Key of the role of the token that was used."""
+
+NOTE = web.RequestKey("note", tuple)
+"""Key where a handler leaves a `Note`; without, the log says only who asked for what path."""
+
+NOTED = web.RequestKey("noted", bool)
+"""Key that a handler sets when the change is in the audit log already, or there was none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One operation.

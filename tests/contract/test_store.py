@@ -1,6 +1,7 @@
-"""Every store keeps the same promises; the SQLite store also keeps them between processes."""
+"""Every store keeps the same promises; SQLite and Redis also keep them between processes."""
 
 import asyncio
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -13,12 +14,30 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from support import redis
 
 from wherry.errors import StartError
-from wherry.store import MAX_BODY, Conflict, LeaseLost, TooLarge, opened
+from wherry.store import (
+    MAX_BODY,
+    Conflict,
+    LeaseLost,
+    StoreClosed,
+    StoreFailed,
+    TooLarge,
+    opened,
+    scripts,
+)
 from wherry.store.memory import MemoryStore
-from wherry.store.sqlite import SqliteStore, StoreClosed
+from wherry.store.redis import RedisStore
+from wherry.store.scripts import Script
+from wherry.store.sqlite import SqliteStore
+from wherry.store.steps import Advance, Advanced, Held, Hold
 
 
 class SettableClock:
@@ -39,19 +58,30 @@ def clock():
     return SettableClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory):
+    with redis.serving(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 async def store(request, tmp_path, clock):
-    async with making(request.param, tmp_path, clock) as made:
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    async with making(request.param, tmp_path, clock, url) as made:
         yield made
 
 
 @asynccontextmanager
-async def making(kind, folder, clock):
-    if kind == "memory":
-        yield MemoryStore(clock)
-    else:
-        async with SqliteStore.open(folder / "store.db", clock=clock) as made:
-            yield made
+async def making(kind, folder, clock, url):
+    match kind:
+        case "memory":
+            yield MemoryStore(clock)
+        case "sqlite":
+            async with SqliteStore.open(folder / "store.db", clock=clock) as made:
+                yield made
+        case "redis":
+            async with RedisStore.open(url, prefix=f"{secrets.token_hex(8)}:", clock=clock) as made:
+                yield made
 
 
 async def soon(awaitable):
@@ -265,6 +295,139 @@ async def test_a_lease_without_a_length_is_refused(store, seconds):
         await store.lease("l", "one", seconds=seconds)
 
 
+# Levels and shares
+
+
+async def step(store, n, *, floor=None, most=None, seconds=10):
+    return await store.advance("l", n, floor=floor, most=most, seconds=seconds)
+
+
+async def test_a_level_rises_to_its_ceiling_and_not_over(store):
+    assert await step(store, 3, most=5) == Advanced(3, True)
+    assert await step(store, 3, most=5) == Advanced(3, False)
+    assert await step(store, 2, most=5) == Advanced(5, True)
+    assert await step(store, 0, most=5) == Advanced(5, True)
+    assert await step(store, -4) == Advanced(1, True)
+
+
+async def test_a_level_begins_at_its_floor_and_reading_it_changes_nothing(store):
+    now = 1_795_400_000_123_456_789
+    assert await step(store, 0, floor=now) == Advanced(now, True)
+    assert await step(store, 7, floor=now, most=now + 7) == Advanced(now + 7, True)
+    assert await step(store, 1, floor=now, most=now + 7) == Advanced(now + 7, False)
+    assert await step(store, 0) == Advanced(now + 7, True)
+    assert await step(store, 1, floor=now - 5) == Advanced(now + 8, True)
+    assert await step(store, 1, floor=now + 100, most=now + 100) == Advanced(now + 100, False)
+    assert await step(store, 0) == Advanced(now + 8, True)
+
+
+async def test_a_level_is_forgotten_when_it_was_not_changed_for_long_enough(store, clock):
+    await step(store, 3, seconds=10)
+    clock.ns += 9 * 10**9
+    await step(store, 0, seconds=10)
+    await step(store, 9, most=5, seconds=10)
+    assert (await step(store, 1, seconds=10)).value == 4
+    clock.ns += 9 * 10**9
+    assert (await step(store, 0)).value == 4
+    clock.ns += 10**9
+    assert await step(store, 2) == Advanced(2, True)
+
+
+async def test_levels_and_counters_of_one_name_are_apart(store):
+    await store.add("l", 5)
+    assert (await step(store, 1)).value == 1
+    assert await store.add("l", 0) == 5
+
+
+@pytest.mark.parametrize("base", [2**63 - 1, -(2**63)])
+async def test_a_level_outside_64_bits_is_refused_and_keeps_its_value(store, base):
+    await step(store, base)
+    with pytest.raises(ValueError, match="64-bit"):
+        await step(store, 1 if base > 0 else -1)
+    assert (await step(store, 0)).value == base
+
+
+async def test_many_steps_are_taken_in_order_each_by_itself(store):
+    steps = [
+        Advance("a", 4, None, 5, 10),
+        Advance("b", -2, -7, None, 10),
+        Advance("a", 4, None, 5, 10),
+        Advance("a", 1, None, 5, 10),
+    ]
+    assert list(await store.advance_all(steps)) == [
+        Advanced(4, True),
+        Advanced(-2, True),
+        Advanced(4, False),
+        Advanced(5, True),
+    ]
+    assert list(await store.advance_all([])) == []
+    with pytest.raises(ValueError, match="at most 1000"):
+        await store.advance_all([Advance("a", 1, None, None, 1)] * 1001)
+
+
+async def test_many_who_step_at_once_never_pass_the_ceiling_together(store):
+    async with asyncio.TaskGroup() as group:
+        tries = [group.create_task(step(store, 3, most=50)) for _ in range(40)]
+    assert sum(each.result().passed for each in tries) == 16
+    assert (await step(store, 0)).value == 48
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+async def test_a_level_or_share_without_a_length_is_refused(store, seconds):
+    with pytest.raises(ValueError, match="'l'"):
+        await step(store, 1, seconds=seconds)
+    with pytest.raises(ValueError, match="'l'"):
+        await store.hold("l", "one", 1, most=None, seconds=seconds)
+
+
+async def test_shares_of_all_holders_stay_within_the_whole(store):
+    async def hold(holder, amount):
+        return await store.hold("s", holder, amount, most=5, seconds=10)
+
+    assert await hold("one", 3) == Held(3, True)
+    assert await hold("two", 3) == Held(3, False)
+    assert await hold("two", 2) == Held(5, True)
+    assert await hold("one", 1) == Held(3, True)
+    assert await hold("two", 4) == Held(5, True)
+    assert await hold("one", 0) == Held(4, True)
+    assert await hold("none", 0) == Held(4, True)
+
+
+async def test_a_share_ends_by_itself_unless_its_holder_renews_it(store, clock):
+    async def hold(holder, amount):
+        return await store.hold("s", holder, amount, most=5, seconds=10)
+
+    await hold("one", 3)
+    await hold("two", 2)
+    clock.ns += 6 * 10**9
+    assert await hold("one", 3) == Held(5, True)
+    clock.ns += 6 * 10**9
+    assert await hold("three", 2) == Held(5, True)
+    clock.ns += 6 * 10**9
+    assert await hold("three", 5) == Held(5, True)
+
+
+async def test_a_share_over_a_lowered_whole_can_still_be_renewed_and_shrunk(store):
+    await store.hold("s", "one", 5, most=5, seconds=10)
+    assert await store.hold("s", "one", 5, most=3, seconds=10) == Held(5, True)
+    assert await store.hold("s", "one", 4, most=3, seconds=10) == Held(4, True)
+    assert await store.hold("s", "one", 5, most=3, seconds=10) == Held(4, False)
+
+
+async def test_many_claims_are_made_in_order_each_by_itself(store):
+    claims = [
+        Hold("a", "one", 2, 2, 10),
+        Hold("b", "one", 1, None, 10),
+        Hold("a", "two", 1, 2, 10),
+        Hold("a", "one", 0, 2, 10),
+        Hold("a", "two", 1, 2, 10),
+    ]
+    made = [Held(2, True), Held(1, True), Held(2, False), Held(0, True), Held(1, True)]
+    assert list(await store.hold_all(claims)) == made
+    with pytest.raises(ValueError, match="share of 'a'"):
+        await store.hold("a", "one", -1, most=None, seconds=1)
+
+
 # Logs
 
 
@@ -311,6 +474,7 @@ async def in_another_process(code, *arguments):
 WRITE = """
 import asyncio, sys
 from pathlib import Path
+from wherry.store.scripts import Script
 from wherry.store.sqlite import SqliteStore
 async def main(path, key):
     async with SqliteStore.open(Path(path)) as store:
@@ -329,6 +493,7 @@ asyncio.run(main(*sys.argv[1:]))
 APPEND_FOREVER = """
 import asyncio, sys
 from pathlib import Path
+from wherry.store.scripts import Script
 from wherry.store.sqlite import SqliteStore
 async def main(path):
     async with SqliteStore.open(Path(path)) as store:
@@ -398,12 +563,24 @@ async def test_a_file_that_is_no_store_or_of_a_newer_version_is_refused(tmp_path
     db.close()
     for name, message in (
         ("text", "not a database"),
-        ("newer", "schema version 99, expected 1"),
+        ("newer", "schema version 99, expected 2"),
         ("missing/s.db", "No such file"),
     ):
         with pytest.raises(StartError, match=message):
             async with SqliteStore.open(tmp_path / name):
                 pass
+
+
+async def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "s.db"
+    async with SqliteStore.open(path) as store:
+        put = await store.put("k", b"v")
+    with sqlite3.connect(path) as db:
+        db.executescript("DROP TABLE levels; DROP TABLE shares; PRAGMA user_version = 1")
+    db.close()
+    async with SqliteStore.open(path) as store:
+        assert await store.get("k") == put
+        assert (await store.advance("l", 1, floor=None, most=1, seconds=1)).passed
 
 
 async def test_a_closed_store_says_so_and_wakes_its_watchers(tmp_path):
@@ -413,6 +590,90 @@ async def test_a_closed_store_says_so_and_wakes_its_watchers(tmp_path):
     for use in (anext(views), store.get("k"), store.put("k", b"")):
         with pytest.raises(StoreClosed):
             await soon(use)
+
+
+# The Redis server
+
+
+async def test_a_restarted_server_keeps_what_it_was_told_and_watches_go_on(tmp_path):
+    with redis.serving(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with opened(server.url) as store, aclosing(store.watch("w/")) as views:
+            await store.put("w/a", b"1")
+            await store.append("log", [("a", b"1")])
+            await store.advance("l", 7, floor=None, most=None, seconds=60)
+            assert set(await soon(anext(views))) == {"w/a"}
+            server.stop()
+            for use in (store.get("w/a"), store.put("w/b", b""), store.add("c", 1)):
+                with pytest.raises(StoreFailed, match="expected one that can be reached"):
+                    await soon(use)
+            async with asyncio.TaskGroup() as group:
+                waiter = group.create_task(anext(views))
+                server.start()
+                assert (await store.get("w/a")).body == b"1"
+                assert await store.append("log", [("a", b"2")]) == 0
+                assert (await store.advance("l", 0, floor=None, most=None, seconds=60)).value == 7
+                await store.put("w/b", b"2")
+                assert set(await soon(waiter)) == {"w/a", "w/b"}
+
+
+async def test_two_clients_of_one_server_see_each_other_and_race_for_the_same_units(redis_url):
+    prefix = f"{secrets.token_hex(8)}:"
+    async with (
+        RedisStore.open(redis_url, prefix=prefix) as one,
+        RedisStore.open(redis_url, prefix=prefix) as two,
+        aclosing(two.watch("k")) as views,
+    ):
+        assert await soon(anext(views)) == {}
+        await one.put("k", b"1")
+        assert (await soon(anext(views)))["k"].body == b"1"
+        async with asyncio.TaskGroup() as group:
+            tries = [
+                group.create_task(store.advance("l", 1, floor=None, most=150, seconds=60))
+                for store in (one, two) * 100
+            ]
+        assert sum(each.result().passed for each in tries) == 150
+        await one.hold("s", "one", 1, most=1, seconds=60)
+        assert not (await two.hold("s", "two", 1, most=1, seconds=60)).passed
+
+
+async def test_a_watch_that_missed_more_changes_than_are_kept_lists_anew(redis_url, monkeypatch):
+    few = scripts.CHANGES_KEPT
+    assert all(str(few) in script.text for script in (scripts.PUT, scripts.DELETE))
+    put = Script(scripts.PUT.text.replace(str(few), "4"))
+    monkeypatch.setattr(scripts, "PUT", put)
+    async with (
+        RedisStore.open(redis_url, prefix=f"{secrets.token_hex(8)}:") as store,
+        aclosing(store.watch("")) as views,
+    ):
+        await soon(anext(views))
+        for n in range(20):
+            await store.put(f"k{n}", b"")
+        await store.delete("k3")
+        assert set(await soon(anext(views))) == {f"k{n}" for n in range(20)} - {"k3"}
+
+
+async def test_a_closed_redis_store_says_so(redis_url):
+    async with opened(redis_url) as store:
+        pass
+    with pytest.raises(StoreClosed):
+        await store.get("k")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis://u:secret@127.0.0.1:1/0", "is the server up"),
+        ("redis://u:secret@127.0.0.1:port/0", "expected redis://HOST"),
+        ("redis+sentinel://u:secret@127.0.0.1:1", "no service"),
+        ("redis+sentinel://u:secret@127.0.0.1:1/mymaster", "is the server up"),
+        ("etcd://u:secret@127.0.0.1", "unknown scheme"),
+    ],
+)
+async def test_a_server_that_is_none_is_refused_without_showing_its_password(url, message):
+    with pytest.raises(StartError, match=message) as refused:
+        async with opened(url):
+            pass
+    assert "secret" not in str(refused.value)
 
 
 # Against a model
@@ -426,17 +687,19 @@ class StoreMachine(RuleBasedStateMachine):
     """Random verbs against a store and against plain dicts."""
 
     kind = "memory"
+    url = ""
 
     def __init__(self):
         super().__init__()
         self.clock = SettableClock()
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
-        self.context = making(self.kind, self.folder, self.clock)
+        self.context = making(self.kind, self.folder, self.clock, self.url)
         self.store = self.run(self.context.__aenter__())
         self.records, self.revisions = {}, {}
         self.newest = 0
         self.counters, self.leases, self.logs = {}, {}, {}
+        self.levels, self.shares = {}, {}
         self.views, self.watched, self.seen = None, "", None
 
     def teardown(self):
@@ -512,6 +775,45 @@ class StoreMachine(RuleBasedStateMachine):
         self.counters[name] = self.counters.get(name, 0) + n
         assert self.run(self.store.add(name, n)) == self.counters[name]
 
+    @rule(
+        name=NAMES,
+        n=st.integers(-3, 9),
+        floor=st.one_of(st.none(), st.integers(-5, 20)),
+        most=st.one_of(st.none(), st.integers(-5, 20)),
+        scale=st.sampled_from([1, 10**17]),
+        seconds=st.integers(1, 5),
+    )
+    def advance(self, name, n, floor, most, scale, seconds):
+        n, floor, most = n * scale, floor and floor * scale, most and most * scale
+        held, ends = self.levels.get(name, (0, 0))
+        base = held if ends > self.clock.ns else 0
+        base = base if floor is None else max(base, floor)
+        passes = most is None or base + n <= most
+        if passes and n:
+            self.levels[name] = (base + n, self.clock.ns + seconds * 10**9)
+        found = self.run(self.store.advance(name, n, floor=floor, most=most, seconds=seconds))
+        assert found == Advanced(base + n if passes else base, passes)
+
+    @rule(
+        name=NAMES,
+        holder=HOLDERS,
+        amount=st.integers(0, 5),
+        most=st.one_of(st.none(), st.integers(0, 6)),
+        seconds=st.integers(1, 5),
+    )
+    def hold(self, name, holder, amount, most, seconds):
+        live = {
+            who: share
+            for (what, who), (share, ends) in self.shares.items()
+            if what == name and ends > self.clock.ns
+        }
+        after = {**live, holder: amount}
+        passes = amount <= live.get(holder, 0) or most is None or sum(after.values()) <= most
+        if passes:
+            self.shares[name, holder] = (amount, self.clock.ns + seconds * 10**9)
+        found = self.run(self.store.hold(name, holder, amount, most=most, seconds=seconds))
+        assert found == Held(sum((after if passes else live).values()), passes)
+
     @rule(name=NAMES, holder=HOLDERS, seconds=st.integers(1, 5))
     def lease(self, name, holder, seconds):
         held = self.leases.get(name)
@@ -559,7 +861,16 @@ class SqliteMachine(StoreMachine):
     kind = "sqlite"
 
 
-TestMemoryStoreMachine = StoreMachine.TestCase
-TestSqliteStoreMachine = SqliteMachine.TestCase
-TestMemoryStoreMachine.settings = settings(deadline=None, stateful_step_count=30)
-TestSqliteStoreMachine.settings = settings(deadline=None, stateful_step_count=30, max_examples=30)
+class RedisMachine(StoreMachine):
+    kind = "redis"
+
+
+@pytest.mark.parametrize("machine", [StoreMachine, SqliteMachine, RedisMachine])
+def test_random_verbs_do_what_plain_dictionaries_do(machine, request):
+    if machine is RedisMachine:
+        machine.url = request.getfixturevalue("redis_url")
+    examples = 100 if machine is StoreMachine else 30
+    run_state_machine_as_test(
+        machine,
+        settings=settings(deadline=None, stateful_step_count=30, max_examples=examples),
+    )

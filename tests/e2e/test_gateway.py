@@ -4,238 +4,27 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import socket
 import sys
 from base64 import b64decode, b64encode
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from textwrap import indent
 from zlib import crc32
 
 import aiohttp
 import pytest
-from aiohttp import web
+from support.gateway_site import OTHER, PROBLEM, problem, recorded, site, world
 
 from gateway import keyring
 from gateway.app import Settings, running
-from gateway.pepper import pepper
 from gateway.recorder import UsageLost
-from gateway.usage import LOG, Usage
 from wherry.cli.usage import usage
 from wherry.clock import SystemClock
-from wherry.config import assemble
 from wherry.config.watch import Worlds
 from wherry.errors import PortInUse, StartError
 from wherry.serve import Address, bound, listening
 from wherry.store.memory import MemoryStore
 from wherry.store.sqlite import SqliteStore, StoreFailed
-
-PROBLEM = "application/problem+json"
-ROUTES = """
-- {path: "/shop/{rest+}", to: {service: shop, rewrite: /}}
-- {path: /items, methods: [GET, POST], to: {service: shop}}
-- {path: "/call/{name}", to: {function: hello}}
-"""
-
-
-def world(*, routes=ROUTES, requests=1000, more="", product=""):
-    text = f"""
-services: {{shop: {{}}}}
----
-apiVersion: wherry.dev/v1
-kind: Plan
-metadata: {{name: basic}}
-spec: {{rate: {{requests: {requests}, per: 1m}}}}
----
-apiVersion: wherry.dev/v1
-kind: ApiProduct
-metadata: {{name: store}}
-spec:
-  plans: [basic]
-  {product}
-  routes:
-{indent(routes.strip(), "  ")}
----
-apiVersion: wherry.dev/v1
-kind: Consumer
-metadata: {{name: alice}}
-spec: {{subscriptions: [{{product: store, plan: basic}}]}}
-{more}
-"""
-    return assemble({Path("world.yaml"): text})
-
-
-OTHER = """
----
-apiVersion: wherry.dev/v1
-kind: ApiProduct
-metadata: {name: other}
-spec: {plans: [basic], routes: [{path: /other, to: {service: shop}}]}
----
-apiVersion: wherry.dev/v1
-kind: Consumer
-metadata: {name: bob}
-spec: {subscriptions: [{product: other, plan: basic}]}
-"""
-
-
-class Upstream:
-    """The shop behind the mesh, and the Lambda API: records what reached them."""
-
-    def __init__(self):
-        self.requests = []
-        self.events = []
-        self.traces = []
-        self.result = {"hello": "world"}
-        self.lambda_status, self.lambda_headers = 200, {}
-        self.release = asyncio.Event()
-        self.waiting, self.gone = asyncio.Event(), asyncio.Event()
-        self.first_chunk = asyncio.Event()
-
-    async def shop(self, request):
-        if request.path == "/stream":
-            return await self.stream(request)
-        if request.path == "/break":
-            answer = web.StreamResponse()
-            answer.content_length = 100
-            await answer.prepare(request)
-            await answer.write(b"half")
-            request.transport.abort()
-            return answer
-        if request.path == "/garbage":
-            request.transport.write(b"this is not HTTP\r\n\r\n")
-            request.transport.close()
-            return web.Response()
-        if request.path in {"/hang", "/wait"}:
-            self.waiting.set()
-            try:
-                await self.release.wait()
-            finally:
-                self.gone.set()
-        if request.path == "/upload":
-            digest, size = hashlib.sha256(), 0
-            async for chunk in request.content.iter_any():
-                self.first_chunk.set()
-                digest.update(chunk)
-                size += len(chunk)
-            return web.json_response({"sha256": digest.hexdigest(), "size": size})
-        body = await request.read()
-        self.requests.append(request)
-        headers = {
-            "X-Envoy-Upstream-Service-Time": "1",
-            "Connection": "x-hop",
-            "X-Hop": "1",
-            "X-Kept": "yes",
-        }
-        return web.json_response(
-            {"path": request.raw_path, "body": body.decode("latin-1")}, status=201, headers=headers
-        )
-
-    async def stream(self, request):
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await answer.prepare(request)
-        await answer.write(b"data: 1\n\n")
-        await self.release.wait()
-        await answer.write(b"data: 2\n\n")
-        return answer
-
-    async def invoke(self, request):
-        self.events.append((request.match_info["name"], await request.json()))
-        self.traces.append(
-            (request.headers.get("traceparent"), request.headers.get("X-Amzn-Trace-Id"))
-        )
-        body = self.result if isinstance(self.result, bytes) else json.dumps(self.result).encode()
-        return web.Response(status=self.lambda_status, headers=self.lambda_headers, body=body)
-
-
-class Site:
-    """A running gateway and what is around it."""
-
-    def __init__(self, address, upstream, store, worlds, client, state):
-        self.address, self.upstream, self.store = address, upstream, store
-        self.worlds, self.client, self.state = worlds, client, state
-        self.key = ""
-
-    async def new_key(self, consumer="alice", **more):
-        secret = pepper(self.state / "pepper")
-        now = SystemClock().unix_ns()
-        key, text = await keyring.create(self.store, secret, consumer, now_ns=now, **more)
-        return key, text
-
-    async def call(self, path, *, method="GET", key=None, headers=None, **more):
-        headers = {"x-api-key": self.key if key is None else key, **(headers or {})}
-        url = self.address.url + path
-        return await self.client.request(method, url, headers=headers, **more)
-
-    async def until(self, status, path, *, key, within=2.0):
-        """Call until the answer has ``status``; return the seconds that it took."""
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        async with asyncio.timeout(within):
-            while True:
-                async with await self.call(path, key=key) as answer:
-                    if answer.status == status:
-                        return loop.time() - start
-
-    async def usage(self, count):
-        async with asyncio.timeout(5):
-            while True:
-                events = await self.store.read(LOG, limit=10_000)
-                if len(events) >= count:
-                    return [Usage.decode(event.id, event.body) for event in events]
-                await asyncio.sleep(0)
-
-    async def raw(self, data, *, stay=False):
-        reader, writer = await asyncio.open_connection(self.address.host, self.address.port)
-        writer.write(data)
-        await writer.drain()
-        try:
-            async with asyncio.timeout(10):
-                return await (reader.readuntil(b"\r\n\r\n") if stay else reader.read())
-        finally:
-            writer.close()
-            await writer.wait_closed()
-
-
-@asynccontextmanager
-async def site(tmp_path, made=None, *, store=None, mesh=True, functions=True, **settings):
-    upstream = Upstream()
-    shop = web.Application(client_max_size=1 << 30, handler_args={"handler_cancellation": True})
-    shop.router.add_route("*", "/{rest:.*}", upstream.shop)
-    platform = web.Application(client_max_size=1 << 30)
-    platform.router.add_post("/2015-03-31/functions/{name}/invocations", upstream.invoke)
-    async with AsyncExitStack() as stack:
-        for app, kind in ((shop, "unix"), (platform, "tcp")):
-            runner = web.AppRunner(app, shutdown_timeout=0.1)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            if kind == "unix":
-                await web.UnixSite(runner, str(tmp_path / "mesh.sock")).start()
-            else:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                lambda_url = "http://{}:{}".format(*runner.addresses[0])
-        store = store or MemoryStore()
-        worlds = Worlds(made or world())
-        chosen = Settings(
-            pepper=tmp_path / "pepper",
-            address=Address(),
-            lambda_url=lambda_url if functions else None,
-            mesh=tmp_path / "mesh.sock" if mesh else None,
-            **settings,
-        )
-        ran = await stack.enter_async_context(running(chosen, store=store, worlds=worlds))
-        client = await stack.enter_async_context(aiohttp.ClientSession())
-        made = Site(ran.address, upstream, store, worlds, client, tmp_path)
-        _, made.key = await made.new_key()
-        yield made
-
-
-async def problem(answer):
-    assert answer.headers["Content-Type"] == PROBLEM
-    document = json.loads(await answer.read())
-    assert document["status"] == answer.status
-    return document
-
 
 # Who may call
 
@@ -517,7 +306,7 @@ async def test_a_client_that_goes_away_ends_the_call_and_is_still_counted(tmp_pa
                 await gateway.call("/shop/hang")
         async with asyncio.timeout(5):
             await gateway.upstream.gone.wait()
-        assert [usage.labels["status"] for usage in await gateway.usage(1)] == ["499"]
+        assert [usage.status for usage in await gateway.usage(1)] == [499]
 
 
 # Functions
@@ -557,7 +346,11 @@ async def test_a_callers_trace_goes_on_to_the_function(tmp_path):
         for headers in ({"traceparent": parent}, {}, {"X-Amzn-Trace-Id": "x" * 2000}):
             async with await gateway.call("/call/a", headers=headers) as got:
                 assert got.status == 200
-        assert gateway.upstream.traces == [(parent, None), (None, None), (None, None)]
+        given, *begun = gateway.upstream.traces
+        assert given == (parent, None)
+        for made, amazon in begun:
+            assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", made)
+            assert amazon is None
 
 
 async def test_a_body_that_is_no_text_travels_as_base64_both_ways(tmp_path):
@@ -627,16 +420,13 @@ async def test_every_call_that_was_let_through_is_recorded_once_and_no_other(tmp
         statuses = [call.result() for call in calls]
         assert statuses.count(201) == 19
         store = gateway.store
-    events = await store.read(LOG)
+    events = await recorded(store)
     assert len(events) == 20
-    found = Usage.decode(events[0].id, events[0].body)
-    assert (found.consumer, found.product, found.meter, found.amount) == (
-        *("alice", "store", "requests"),
-        1,
-    )
+    found = events[0]
+    assert (found.consumer, found.app, found.product) == ("alice", "default", "store")
+    assert (found.plan, found.status, found.amounts) == ("basic", 201, {"requests": 1})
     assert found.labels["route"] == "/items"
-    assert found.labels["status"] == "201"
-    assert found.labels["plan"] == "basic"
+    assert found.billed
 
 
 def test_a_state_that_is_no_folder_is_said_by_usage(tmp_path):
@@ -682,7 +472,7 @@ async def test_a_store_that_does_not_keep_up_makes_calls_wait_and_loses_none(tmp
             assert done.empty()
             store.open.set()
         assert [done.get_nowait() for _ in range(5)] == [201] * 5
-    assert len(await store.read(LOG)) == 8
+    assert len(await recorded(store)) == 8
 
 
 class FlakyStore(MemoryStore):
@@ -706,7 +496,7 @@ async def test_a_write_that_fails_is_tried_again_and_counts_once(tmp_path):
         await gateway.until(503, "/.wherry/readyz", key="")
         store.failing = False
         await gateway.until(200, "/.wherry/readyz", key="")
-    assert len(await store.read(LOG)) == 1
+    assert len(await recorded(store)) == 1
 
 
 # Bad input
@@ -815,7 +605,7 @@ async def test_calls_under_way_are_finished_and_recorded_when_the_gateway_stops(
             rest = group.create_task(answer.content.read())
             gateway.upstream.release.set()
         assert b"data: 2" in await rest
-    assert len(await store.read(LOG)) == 2
+    assert len(await recorded(store)) == 2
 
 
 async def test_an_error_behind_the_gateway_leaves_it_as_it_is(tmp_path):
@@ -870,7 +660,7 @@ async def test_a_call_that_outlasts_the_drain_is_cut_short_and_still_counted(tmp
 
         group.create_task(cut_short())
         await gateway.upstream.waiting.wait()
-    assert len(await store.read(LOG)) == 1
+    assert len(await recorded(store)) == 1
 
 
 class LateStore(MemoryStore):
@@ -895,7 +685,7 @@ async def test_a_write_that_fails_while_the_gateway_stops_is_tried_again(tmp_pat
         async with await gateway.call("/items") as answer:
             store.refusals = 2
             assert answer.status == 201
-    assert len(await store.read(LOG)) == 2
+    assert len(await recorded(store)) == 2
 
 
 async def test_a_connection_that_sends_no_request_is_closed(tmp_path):

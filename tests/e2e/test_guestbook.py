@@ -14,6 +14,8 @@ from botocore.config import Config
 from support.house import house
 
 from faas.image.built import QEMU, find
+from gateway.metering.batch import uses
+from gateway.usage import LOG
 from wherry.store import opened
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -208,7 +210,8 @@ async def test_each_api_call_leaves_one_usage_record(mesh, client):
 
     async def records():
         async with opened(f"sqlite:{mesh.state / 'wherry.db'}") as store:
-            return [event.id for event in await store.read("usage", 0, limit=1000)]
+            events = await store.read(LOG, 0, limit=1000)
+            return [use.id for event in events for use in uses(event.body)]
 
     before = await records()
     for _ in range(5):

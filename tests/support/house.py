@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "guestbook"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 READY_WITHIN = 240.0
 """Seconds; emulated microVMs boot slowly on a busy machine."""
 
@@ -42,7 +43,9 @@ class House:
         return run("wherry", *arguments, state=self.state).stdout
 
     def key(self, consumer: str) -> str:
-        return self.wherry("key", "create", consumer).strip()
+        """Return a new key, of an app of its own: one app has two at most."""
+        app = f"app-{secrets.token_hex(4)}"
+        return self.wherry("key", "create", consumer, "--app", app).strip()
 
     def children(self, text: str) -> list[int]:
         """Return the pids below this house whose command line holds ``text``."""
@@ -77,19 +80,19 @@ def run(program: str, *arguments: str, state: Path, check: bool = True):
     )
 
 
-def copied(folder: Path) -> Path:
-    """Return the copy of the guestbook's folder in ``folder``, made now or before."""
-    source = folder / "guestbook"
+def copied(folder: Path, example: str = "guestbook") -> Path:
+    """Return the copy of an example's folder in ``folder``, made now or before."""
+    source = folder / example
     if source.exists():  # a house that stood here before
         return source
-    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(EXAMPLES / example, source, ignore=shutil.ignore_patterns("__pycache__"))
     return source
 
 
 @contextlib.contextmanager
-def house(folder: Path, *options: str) -> Iterator[House]:
-    """Run the guestbook from a copy, on free ports."""
-    source, state = copied(folder), folder / "state"
+def house(folder: Path, *options: str, example: str = "guestbook") -> Iterator[House]:
+    """Run an example from a copy, on free ports."""
+    source, state = copied(folder, example), folder / "state"
     program = Path(sysconfig.get_path("scripts")) / "wherry"
     arguments = ["up", str(source), "--json", "--free-ports", "--state", str(state), *options]
     process = subprocess.Popen(

@@ -231,7 +231,10 @@ def test_a_bootstrap_for_no_name_is_refused():
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("nope", "--listen 'nope': expected PART=HOST:PORT with one of gateway, xds, policy"),
+        (
+            "nope",
+            "--listen 'nope': expected PART=HOST:PORT with one of gateway, admin, portal, xds",
+        ),
         ("king=127.0.0.1:1", "--listen 'king=127.0.0.1:1': expected PART=HOST:PORT with one of"),
         ("xds=1", "--listen 'xds=1': address '1': expected HOST:PORT"),
         ("xds=127.0.0.1:99999", "--listen 'xds=127.0.0.1:99999': address '127.0.0.1:99999'"),

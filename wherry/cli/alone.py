@@ -43,7 +43,7 @@ async def run(part: str, options: Options, said: Callable[[str], None]) -> None:
 
         await serve([several.running(options.workers, options, said)])
     elif options.worker:
-        from xds.workers import announce  # noqa: PLC0415
+        from wherry.workers import announce  # noqa: PLC0415
 
         told = options.worker
         await serve([_running(part, options, lambda _: announce(told))])
@@ -106,14 +106,14 @@ async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[
 
 
 def _pages(options: Options) -> Address | Path:
-    from xds.workers import operators  # noqa: PLC0415
+    from wherry.workers import operators  # noqa: PLC0415
 
     return operators(options.worker) if options.worker else options.listen.of("pilot")
 
 
 def _served(options: Options) -> "Serving":
+    from wherry.workers import HANDOVER_SECONDS  # noqa: PLC0415
     from xds.server import Serving  # noqa: PLC0415
-    from xds.workers import HANDOVER_SECONDS  # noqa: PLC0415
 
     if options.worker is None:
         return Serving(transport=options.transport)

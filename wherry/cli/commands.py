@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wherry.cli import functions, images, keys, layers, logs
+from wherry.cli import admin_tokens, api, functions, images, invoices, keys, layers, logs
+from wherry.cli.apply import apply, export
 from wherry.cli.bootstraps import bootstrap
 from wherry.cli.loads import loads
 from wherry.cli.proxy import config, diff
@@ -43,10 +44,16 @@ app = typer.Typer(
 )
 faas = typer.Typer(help="Make this machine ready for functions.", no_args_is_help=True)
 app.add_typer(keys.app, name="key", help="Keys of API consumers.")
+app.add_typer(api.app, name="api", help="API products: import an OpenAPI document, compare.")
+app.add_typer(admin_tokens.app, name="admin", help="The admin API: its tokens, its audit log.")
+app.add_typer(invoices.app, name="invoice", help="Invoices: list, show, preview, close, export.")
+app.add_typer(invoices.credit, name="credit", help="Credit of prepaid consumers.")
 app.add_typer(functions.app, name="fn", help="Functions: deploy, call, read their logs.")
 app.add_typer(layers.app, name="layer", help="Layers: publish, list, delete.")
 app.add_typer(images.app, name="image", help="Container images: turn one into layers.")
 app.add_typer(faas, name="faas")
+app.command(name="apply")(apply)
+app.command(name="export")(export)
 app.command(name="bootstrap")(bootstrap)
 app.command(name="config")(config)
 app.command(name="diff")(diff)

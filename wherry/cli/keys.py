@@ -1,31 +1,38 @@
-"""``wherry key``: make, revoke and list API keys, whether or not Wherry is running."""
+"""``wherry key``: make, rotate, revoke and list API keys, whether or not Wherry is running."""
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from gateway import keyring
-from gateway.keys import Key
+from gateway.authn.scope import is_scope
+from gateway.authn.seeds import SIGNING_KEYS, renewed
+from gateway.authn.shownkey import shown, time
+from gateway.authn.uses import last_used
+from gateway.keyring import Grant
+from gateway.keys import DEFAULT_APP, Key, signing_secret
 from gateway.pepper import pepper
+from wherry import audit
+from wherry.audit import Entry
 from wherry.cli.state import consumers, expect_used, state_dir
 from wherry.clock import SystemClock
 from wherry.errors import WherryError
-from wherry.model.resource import Name
+from wherry.model.resource import is_name
 from wherry.store import Store, opened
 
 app = typer.Typer(help="API keys of consumers.", no_args_is_help=True)
 
 _DAYS = re.compile(r"([1-9][0-9]{0,4})([dhm])", re.ASCII)
+_MOST_TITLE = 200
 _UNIT_SECONDS = {"d": 86_400, "h": 3600, "m": 60}
 
 State = Annotated[
@@ -39,37 +46,96 @@ T = TypeVar("T")
 @app.command()
 def create(
     consumer: Annotated[str, typer.Argument(help="Name of the Consumer.")],
+    *,
+    app_name: Annotated[str, typer.Option("--app", help="App of the consumer.")] = DEFAULT_APP,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="Granted; may be given often; none: all that the app may have."),
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option(help="The only environment it counts in; none: every one.")
+    ] = None,
     expires: Annotated[str | None, typer.Option(help="Lifetime, like 90d, 12h or 30m.")] = None,
+    title: Annotated[str, typer.Option(help="Whatever its owner calls it.")] = "",
+    signing: Annotated[
+        bool, typer.Option("--signing", help="Also print the secret to sign requests with.")
+    ] = False,
     state: State = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it: it is shown this once and kept only as a hash."""
-    try:
-        TypeAdapter(Name).validate_python(consumer)
-    except ValidationError:
-        _fail(f"consumer {consumer!r}: not a name, expected lower-case letters, digits, - and .")
+    for what, name in (("consumer", consumer), ("app", app_name), ("environment", environment)):
+        if name is not None and not is_name(name):
+            _fail(f"{what} {name!r}: not a name, expected lower-case letters, digits, - and .")
+    for each in scope or ():
+        if not is_scope(each):
+            _fail(f"--scope {each!r}: not a scope, expected 1 to 128 characters without spaces")
+    if len(title) > _MOST_TITLE:
+        _fail(f"--title: {len(title)} characters, expected at most {_MOST_TITLE}")
     now_ns = SystemClock().unix_ns()
-    expires_ns = None if expires is None else now_ns + _lifetime(expires) * 10**9
+    grant = Grant(
+        app_name,
+        frozenset(scope) if scope else None,
+        environment,
+        title,
+        None if expires is None else now_ns + _lifetime("--expires", expires) * 10**9,
+    )
 
-    async def make(store: Store) -> tuple[Key, str]:
-        secret = await asyncio.to_thread(pepper, state_dir(state) / "pepper")
-        return await keyring.create(store, secret, consumer, now_ns=now_ns, expires_ns=expires_ns)
+    async def make(store: Store, secret: bytes) -> tuple[Key, str]:
+        made = await keyring.create(store, secret, consumer, now_ns=now_ns, grant=grant)
+        await _note(store, "createKey", made[0].prefix, None, _shown(made[0]))
+        return made
 
     folder = state_dir(state)
     fresh = not (folder / "wherry.db").exists()
-    key, text = _run(state, make)
+    _print_made(state, make, signing=signing, as_json=as_json)
     if as_json:
-        typer.echo(json.dumps({"key": text, **_shown(key)}))
         return
-    typer.echo(text)
-    ends = "does not expire" if key.expires_ns is None else f"expires {_time(key.expires_ns)}"
-    note = f"Key {key.prefix} of {consumer} {ends}. It is not shown again: keep it safe."
-    typer.echo(note, err=True)
     if fresh:
         typer.echo(f"No Wherry has used {folder} yet: is it the right folder?", err=True)
     if (known := consumers(folder)) is not None and consumer not in known:
         listed = ", ".join(known) or "none"
         typer.echo(f"There is no consumer {consumer!r} yet; there are: {listed}", err=True)
+
+
+@app.command()
+def rotate(
+    prefix: Annotated[str, typer.Argument(help="The old key's prefix, as the list shows it.")],
+    ends: Annotated[
+        str | None,
+        typer.Option(help="How long the old key still counts, like 7d; none: as long as it did."),
+    ] = None,
+    signing: Annotated[
+        bool, typer.Option("--signing", help="Also print the secret to sign requests with.")
+    ] = False,
+    state: State = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the key that takes the place of another; both count until the old one ends."""
+    now_ns = SystemClock().unix_ns()
+    expect_used(state_dir(state))
+    ends_ns = None if ends is None else now_ns + _lifetime("--ends", ends) * 10**9
+
+    async def make(store: Store, secret: bytes) -> tuple[Key, str]:
+        before = await keyring.found(store, prefix)
+        made = await keyring.rotate(store, secret, prefix, now_ns=now_ns, ends_ns=ends_ns)
+        old = await keyring.found(store, prefix)
+        after = {"old": _shown(old), "new": _shown(made[0])}
+        await _note(store, "rotateKey", prefix, _shown(before), after)
+        return made
+
+    _print_made(state, make, signing=signing, as_json=as_json)
+
+
+@app.command("renew-signing")
+def renew_signing(state: State = None) -> None:
+    """Sign the gateway's own tokens with a new key; those of the key before still count."""
+    expect_used(state_dir(state))
+    try:
+        renewed(state_dir(state) / SIGNING_KEYS)
+    except (WherryError, OSError) as error:
+        _fail(str(error))
+    typer.echo("New tokens are signed with a new key.")
 
 
 @app.command()
@@ -81,26 +147,78 @@ def revoke(
     """Stop accepting a key, at once."""
     now_ns = SystemClock().unix_ns()
     expect_used(state_dir(state))
-    key = _run(state, lambda store: keyring.revoke(store, prefix, now_ns=now_ns))
+
+    async def end(store: Store) -> Key:
+        before = await keyring.found(store, prefix)
+        key = await keyring.revoke(store, prefix, now_ns=now_ns)
+        await _note(store, "revokeKey", prefix, _shown(before), _shown(key))
+        return key
+
+    key = _run(state, end)
     typer.echo(json.dumps(_shown(key)) if as_json else f"Key {key.prefix} is revoked.")
 
 
 @app.command("list")
-def show(state: State = None, as_json: AsJson = False) -> None:
-    """List all keys, without what is secret about them."""
+def show(
+    consumer: Annotated[str | None, typer.Option(help="Only theirs; none: everyone's.")] = None,
+    state: State = None,
+    as_json: AsJson = False,
+) -> None:
+    """List keys, without what is secret about them."""
     expect_used(state_dir(state))
-    found = _run(state, keyring.listed)
+    found, used = _run(state, lambda store: _every(store, consumer))
     if as_json:
-        typer.echo(json.dumps([_shown(key) for key in found]))
+        typer.echo(json.dumps([_shown(key, used.get(key.prefix)) for key in found]))
         return
     if not found:
         typer.echo("No keys yet; make one with: wherry key create CONSUMER")
         return
-    table = Table("prefix", "consumer", "state", "created", "expires", box=None)
+    table = Table(box=None)
+    for name in ("prefix", "consumer", "app", "title", "state", "created", "expires", "last used"):
+        table.add_column(name, no_wrap=name not in {"consumer", "app", "title"})
     for key in found:
-        expires = "never" if key.expires_ns is None else _time(key.expires_ns)
-        table.add_row(key.prefix, key.consumer, _state(key), _time(key.created_ns), expires)
+        days = (key.created_ns, key.expires_ns, used.get(key.prefix))
+        table.add_row(
+            *(key.prefix, key.consumer, key.app, key.title, _state(key)),
+            *("never" if at is None else time(at).partition("T")[0] for at in days),
+        )
     Console().print(table)
+
+
+async def _note(store: Store, verb: str, prefix: str, before: object, after: object) -> None:
+    at_ns = SystemClock().unix_ns()
+    entry = Entry(secrets.token_hex(8), at_ns, "wherry key", verb, f"key/{prefix}", before, after)
+    await audit.wrote(store, [entry])
+
+
+async def _every(store: Store, consumer: str | None) -> tuple[Sequence[Key], Mapping[str, int]]:
+    found = [key for key in await keyring.listed(store) if consumer in {None, key.consumer}]
+    return found, await last_used(store)
+
+
+def _print_made(
+    state: Path | None,
+    make: Callable[[Store, bytes], Awaitable[tuple[Key, str]]],
+    *,
+    signing: bool,
+    as_json: bool,
+) -> None:
+    async def made(store: Store) -> tuple[Key, str, str]:
+        secret = await asyncio.to_thread(pepper, state_dir(state) / "pepper")
+        key, text = await make(store, secret)
+        return key, text, signing_secret(secret, key.prefix)
+
+    key, text, secret = _run(state, made)
+    if as_json:
+        more = {"signingSecret": secret} if signing else {}
+        typer.echo(json.dumps({"key": text, **more, **_shown(key)}))
+        return
+    typer.echo(text)
+    if signing:
+        typer.echo(secret)
+    ends = "does not expire" if key.expires_ns is None else f"expires {time(key.expires_ns)}"
+    note = f"Key {key.prefix} of {key.consumer} {ends}. It is not shown again: keep it safe."
+    typer.echo(note, err=True)
 
 
 def _run(state: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
@@ -123,31 +241,19 @@ async def _store(state: Path) -> AsyncIterator[Store]:
         yield store
 
 
-def _lifetime(text: str) -> int:
+def _lifetime(option: str, text: str) -> int:
     form = _DAYS.fullmatch(text)
     if form is None:
-        _fail(f"--expires {text!r}: not a lifetime, expected a form like 90d, 12h or 30m")
+        _fail(f"{option} {text!r}: not a lifetime, expected a form like 90d, 12h or 30m")
     return int(form[1]) * _UNIT_SECONDS[form[2]]
 
 
-def _shown(key: Key) -> dict[str, str | None]:
-    return {
-        "prefix": key.prefix,
-        "consumer": key.consumer,
-        "state": _state(key),
-        "created": _time(key.created_ns),
-        "expires": None if key.expires_ns is None else _time(key.expires_ns),
-    }
+def _shown(key: Key, used_ns: int | None = None) -> dict[str, object]:
+    return shown(key, SystemClock().unix_ns(), used_ns)
 
 
 def _state(key: Key) -> str:
-    if key.revoked_ns is not None:
-        return "revoked"
-    return "active" if key.accepted_at(SystemClock().unix_ns()) else "expired"
-
-
-def _time(unix_ns: int) -> str:
-    return datetime.fromtimestamp(unix_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return key.state_at(SystemClock().unix_ns())
 
 
 def _fail(message: str) -> NoReturn:

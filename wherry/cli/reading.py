@@ -19,6 +19,16 @@ def read(source: Path) -> World:
         ConfigError: It is wrong by itself, or a service cannot use it.
     """
     world = load(source)
+    check(world)
+    return world
+
+
+def check(world: World) -> None:
+    """Ask the services what they make of ``world``.
+
+    Raises:
+        ConfigError: One cannot use it.
+    """
     try:
         Catalogue.of(world)
     except TemplateError as error:
@@ -38,7 +48,6 @@ def read(source: Path) -> World:
                     product.name,
                     name,
                 )
-    return world
 
 
 def _of_function(world: World, name: str) -> Iterator[Problem]:

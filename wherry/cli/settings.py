@@ -12,6 +12,8 @@ from wherry.serve import Address
 
 PARTS: Mapping[str, int] = {
     "gateway": 8000,
+    "admin": 8001,
+    "portal": 8002,
     "xds": 18000,
     "policy": 18001,
     "telemetry": 18002,
@@ -121,7 +123,7 @@ class Options:
         backend: ``auto``, ``qemu``, ``firecracker`` or ``process``.
         workers: How many processes the Pilot is; None: this one.
         transport: What carries the Pilot's gRPC: ``grpc`` or ``http2``.
-        worker: What such a process is told, see `xds.workers.place`; None: this is none.
+        worker: What such a process is told, see `wherry.workers.place`; None: this is none.
         beside: Whether other such processes serve already.
         outside: What functions are connected to that is not Wherry's.
     """

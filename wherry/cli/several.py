@@ -14,8 +14,8 @@ from wherry.config import load
 from wherry.errors import WherryError
 from wherry.process import Command, python
 from wherry.serve import Address, bound, reserved
+from wherry.workers import Workers, operators, place, supervised
 from xds.operators.front import front
-from xds.workers import Workers, operators, place, supervised
 
 logger = logging.getLogger(__name__)
 

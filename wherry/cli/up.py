@@ -10,23 +10,27 @@ from pathlib import Path
 
 import faas.app
 import gateway.app
+import gateway.office
 import policy.app
 import telemetry.app
 import xds.app
 from faas.backends import chosen
-from wherry.cli import platform
+from wherry.cli import doors, platform
 from wherry.cli.envoys import Envoy
 from wherry.cli.gateways import Gateways, begun
+from wherry.cli.guards import Guards
 from wherry.cli.owned import Tasks, only, owned, short_folder
 from wherry.cli.programs import Deployments, Programs, Progress
-from wherry.cli.reading import read
+from wherry.cli.reading import check, read
 from wherry.cli.settings import INGRESS, Options, cache_folder
 from wherry.cli.sidecar import OWN
 from wherry.cli.state import note_consumers
 from wherry.clock import SystemClock
-from wherry.config.watch import Worlds, watch
+from wherry.config.watch import Worlds
 from wherry.errors import StartError, WherryError
 from wherry.process import envoy
+from wherry.resources import Resources
+from wherry.resources.follow import follow
 from wherry.serve import Address
 from wherry.store import Store, opened
 from xds.builders.scopes import socket_path
@@ -62,19 +66,23 @@ async def running(options: Options, progress: Progress) -> AsyncIterator[Running
         StartError: A part cannot start.
     """
     envoy()
-    worlds = Worlds(await asyncio.to_thread(read, options.source))
+    if not options.state.exists():
+        await asyncio.to_thread(read, options.source)  # wrong files leave nothing behind
     async with AsyncExitStack() as stack:
         stack.enter_context(only(options.state))
         run = stack.enter_context(short_folder(options.state / "run"))
         store = await stack.enter_async_context(opened(f"sqlite:{options.state / 'wherry.db'}"))
+        resources = Resources(store, options.source, check=check)
+        worlds = Worlds(await resources.world())
         await forget(store, OWN)  # what an earlier run left when it was killed
-        services = await _services(stack, options, worlds, store, run, progress)
+        ground = _Ground(options, store, resources, worlds, run)
+        services = await _services(stack, ground, progress)
         tasks = await stack.enter_async_context(owned())
         mesh = _Mesh(options, worlds, store, run, tasks, progress)
         await mesh.egress(services.xds.address)
         ingress = await mesh.members(services)
         await services.xds.settled()
-        tasks.spawn(watch(options.source, worlds, read=read), "configuration")
+        tasks.spawn(follow(store, options.source, worlds, check=check), "configuration")
         yield Running(services.addresses(ingress), services.isolation, worlds)
 
 
@@ -84,12 +92,15 @@ class _Services:
     policy: policy.app.Running
     xds: xds.app.Running
     faas: faas.app.Faas
+    office: gateway.office.Running
     gateway: gateway.app.Running
     isolation: str
 
     def addresses(self, ingress: Address | None) -> dict[str, str]:
         return {
-            "gateway": self.gateway.address.url,
+            "gateway": self.gateway.url,
+            "admin": self.office.admin.url,
+            "portal": self.office.portal.url,
             **({"ingress": ingress.url} if ingress else {}),
             "xds": str(self.xds.address),
             "pilot": f"http://{self.xds.pages}",
@@ -100,23 +111,32 @@ class _Services:
         }
 
 
-async def _services(
-    stack: AsyncExitStack,
-    options: Options,
-    worlds: Worlds,
-    store: Store,
-    run: Path,
-    progress: Progress,
-) -> _Services:
-    listen, clock = options.listen, SystemClock()
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all parts stand on."""
+
+    options: Options
+    store: Store
+    resources: Resources
+    worlds: Worlds
+    run: Path
+
+
+async def _services(stack: AsyncExitStack, ground: _Ground, progress: Progress) -> _Services:
+    options, store, worlds, run = ground.options, ground.store, ground.worlds, ground.run
+    listen, clock, guards = options.listen, SystemClock(), Guards()
     progress("telemetry, policy, xds")
     seen = await stack.enter_async_context(
         telemetry.app.running(
-            telemetry.app.Settings(listen.of("telemetry"), listen.of("metrics")), clock=clock
+            telemetry.app.Settings(listen.of("telemetry"), listen.of("metrics")),
+            clock=clock,
+            used=guards.used,
         )
     )
     checks = await stack.enter_async_context(
-        policy.app.running(policy.app.Settings(listen.of("policy")), worlds=worlds)
+        policy.app.running(
+            policy.app.Settings(listen.of("policy")), worlds=worlds, admission=guards
+        )
     )
     pilot = await stack.enter_async_context(
         xds.app.running(
@@ -146,19 +166,24 @@ async def _services(
     progress("gateway")
     door = await stack.enter_async_context(
         gateway.app.running(
-            gateway.app.Settings(
-                address=listen.of("gateway"),
-                lambda_url=functions.address.url,
-                signer=platform.gateway_signer(options),
-                mesh=Path(socket_path(str(run), None)),
-                pepper=options.state / "pepper",
-            ),
+            doors.settings(options, functions.address.url, Path(socket_path(str(run), None))),
             store=store,
             worlds=worlds,
             clock=clock,
         )
     )
-    return _Services(seen, checks, pilot, functions, door, backend.isolation)
+    guards.sidecars = door.sidecars
+    office = await stack.enter_async_context(
+        gateway.office.running(
+            doors.office(options, door.url),
+            store=store,
+            worlds=worlds,
+            resources=ground.resources,
+            clock=clock,
+            metrics=door.metrics.render,
+        )
+    )
+    return _Services(seen, checks, pilot, functions, office, door, backend.isolation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Files to one immutable `World`, all of it or nothing."""
+"""Files and stored documents to one immutable `World`, all of it or nothing."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,16 +48,29 @@ def load(source: Path) -> World:
     Raises:
         ConfigError: Everything wrong in any file, each with its place; nothing is taken then.
     """
-    return assemble({path: _text(path) for path in files(source)})
+    return assemble(contents(source))
+
+
+def contents(source: Path) -> dict[Path, str]:
+    """Return the contents of the files that ``source`` names.
+
+    Raises:
+        ConfigError: See `files`; or one cannot be read, or is no UTF-8.
+    """
+    return {path: _text(path) for path in files(source)}
 
 
 def assemble(texts: Mapping[Path, str]) -> World:
     """Make a `World` of file contents by path; see `load`.
 
+    A path ``store:KIND/NAME`` stands for a document of the Store; a file that has the same kind
+    and name takes its place.
+
     Documents that the call before has read already are not read again: their resources are the
     very same objects.
     """
     read, problems = _memory.read(texts)
+    read = _files_first(read)
     problems += _twice(read)
     if problems:
         raise ConfigError(problems)
@@ -66,6 +79,15 @@ def assemble(texts: Mapping[Path, str]) -> World:
     if problems := list(dangling(world, written)):
         raise ConfigError(problems)
     return world
+
+
+def _files_first(read: list[Written]) -> list[Written]:
+    filed = {(type(each).__name__, each.name) for each, document, _ in read if not document.stored}
+    return [
+        (each, document, folder)
+        for each, document, folder in read
+        if not (document.stored and (type(each).__name__, each.name) in filed)
+    ]
 
 
 def _text(path: Path) -> str:

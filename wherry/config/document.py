@@ -1,6 +1,7 @@
-"""YAML text to plain data that remembers its lines."""
+"""YAML text to plain data that remembers its lines; JSON text to data that has one line."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ MAX_NODES = 200_000
 MAX_DEPTH = 64
 """Most mappings and lists inside each other."""
 
+MAX_LISTED = 40
+"""Most names that an error lists."""
+
 Path = tuple[str | int, ...]
 
 _MARKER = re.compile(r"^---(?=\s|$)", re.MULTILINE)
@@ -37,6 +41,7 @@ class Document:
         text: What it was read from, alone or with others.
         place: Which document of that text it is, from 0.
         before: Lines of the file before that text.
+        stored: Whether it is JSON of the Store; then a JSON pointer tells places, not a line.
     """
 
     file: str
@@ -44,14 +49,17 @@ class Document:
     text: str
     place: int
     before: int
+    stored: bool = False
 
     @property
     def data(self) -> object:
         """Mappings, lists and scalars."""
-        return _composed(self.text)[self.place].data
+        return _parsed(self.text) if self.stored else _composed(self.text)[self.place].data
 
     def line_of(self, path: Sequence[str | int]) -> int:
         """Return the line of ``path``, or of the nearest value around it."""
+        if self.stored:
+            return self.line
         lines = _composed(self.text)[self.place].lines
         known: Path = ()
         for part in path:
@@ -61,11 +69,13 @@ class Document:
 
     def moved(self, file: str, before: int) -> "Document":
         """Return the same document in another place."""
-        return Document(file, self.line - self.before + before, self.text, self.place, before)
+        line = self.line - self.before + before
+        return Document(file, line, self.text, self.place, before, self.stored)
 
     def problem(self, path: Sequence[str | int], found: str, expected: str) -> Problem:
         """Return a `Problem` at ``path``."""
-        return Problem(self.file, self.line_of(path), found, expected)
+        file = f"{self.file}#{pointer(self.data, path)}" if self.stored else self.file
+        return Problem(file, self.line_of(path), found, expected)
 
 
 def pieces(file: str, text: str) -> list[tuple[str, int]]:
@@ -103,6 +113,80 @@ def documents(text: str) -> list[Document]:
         for place, read in enumerate(_composed(text))
         if read.data is not None
     ]
+
+
+def stored(text: str) -> Document:
+    """Read one document of JSON.
+
+    Raises:
+        ConfigError: The text is no JSON, names a field twice, or nests too deep.
+    """
+    _parsed(text)
+    return Document("", 1, text, 0, 0, stored=True)
+
+
+def pointer(data: object, path: Sequence[str | int]) -> str:
+    """Return the JSON pointer of ``path``, or of the nearest value around it that ``data`` has.
+
+    Source: RFC 6901
+    """
+    told = ""
+    for part in path:
+        try:
+            data = data[part]  # type: ignore[index]
+        except (LookupError, TypeError):
+            break
+        told += "/" + str(part).replace("~", "~0").replace("/", "~1")
+    return told
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> object:
+    return parsed(text)
+
+
+def parsed(text: str, *, most: int = MAX_FILE) -> object:
+    """Return the values of one JSON text.
+
+    Args:
+        text: The text.
+        most: Characters that it may have.
+
+    Raises:
+        ConfigError: It is too long, no JSON, names a field twice, or nests deeper than
+            `MAX_DEPTH`. It names no file.
+
+    Source: RFC 8259
+    """
+    if len(text) > most:
+        raise ConfigError([Problem("", 1, f"{len(text)} characters", f"at most {most}")])
+    try:
+        data: object = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        problem = Problem("", 1, f"no JSON ({str(error)[:200]})", "well-formed JSON")
+        raise ConfigError([problem]) from None
+    if _deeper(data, MAX_DEPTH):
+        found = f"values nested deeper than {MAX_DEPTH}"
+        raise ConfigError([Problem("", 1, found, "a flatter document")])
+    return data
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {twice[:40]!r} a second time")
+    return fields
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _deeper(data: object, most: int) -> bool:
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return any(most == 0 or _deeper(each, most - 1) for each in inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +273,9 @@ class _Reader:
 
 
 def one_of(names: Sequence[str], given: str) -> str:
-    """Return what to expect instead of ``given``: the nearest name, or all of them."""
+    """Return what to expect instead of ``given``: the nearest name, or all of them, if few."""
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.75)
-    listed = ", ".join(names) if names else "none"
+    listed = ", ".join(names[:MAX_LISTED]) if names else "none"
+    if len(names) > MAX_LISTED:
+        listed += f" and {len(names) - MAX_LISTED} more"
     return f"{near[0]!r}" if near else f"one of {listed}"

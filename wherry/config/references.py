@@ -3,20 +3,19 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from wherry.config import catalogue
 from wherry.config.document import Document, one_of
+from wherry.config.lookup import Place, Wrong, missing
 from wherry.config.probes import refusals
 from wherry.errors import Problem
 from wherry.model.access import AuthorizationPolicy, CheckPolicy
 from wherry.model.function import Function
 from wherry.model.health import HealthCheck
-from wherry.model.product import ApiProduct, Consumer
 from wherry.model.resource import Resource
 from wherry.model.route import Gateway, HTTPRoute
 from wherry.model.service import Service, Workload
 from wherry.model.sidecar import EVERY_HOST, Sidecar, service_of
 from wherry.model.world import World
-
-Place = tuple[str | int, ...]
 
 
 def dangling(
@@ -36,6 +35,9 @@ def dangling(
         document, _ = written["Sidecar", sidecar.name]
         path = _written(sidecar, ("spec", "workloadSelector"), document)
         yield document.problem(path, found, "one sidecar for the same labels")
+    for claimant, (path, found, expected) in catalogue.twice(world):
+        document, _ = written[type(claimant).__name__, claimant.name]
+        yield document.problem(path, found, expected)
     for check in world.health_checks.values():
         for found in refusals(check, world):
             document, _ = written["HealthCheck", check.name]
@@ -89,14 +91,14 @@ def _fields(document: Document) -> Mapping[str, object]:
     return document.data if isinstance(document.data, dict) else {}
 
 
-def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Place, str, str]]:
+def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[Wrong]:
     match resource:
         case Gateway():
             yield from _gateway(resource)
         case HTTPRoute():
             yield from _route(resource, world)
         case Workload() | HealthCheck():
-            yield from _missing("service", resource.spec.service, world.services, "spec", "service")
+            yield from missing("service", resource.spec.service, world.services, "spec", "service")
         case CheckPolicy():
             yield from _checked(resource, world)
         case AuthorizationPolicy():
@@ -104,17 +106,13 @@ def _wrong(resource: Resource, world: World, folder: Path) -> Iterator[tuple[Pla
             yield from _selector(labels, world, "spec", *place)
         case Sidecar():
             yield from _sidecar(resource, world)
-        case ApiProduct():
-            yield from _product(resource, world)
-        case Consumer():
-            yield from _consumer(resource, world)
         case Function():
             yield from _function(resource, world, folder)
         case _:
-            return
+            yield from catalogue.wrong(resource, world, folder)
 
 
-def _gateway(gateway: Gateway) -> Iterator[tuple[Place, str, str]]:
+def _gateway(gateway: Gateway) -> Iterator[Wrong]:
     """Listeners need names of their own, and a port and host name that no other one has.
 
     Source: https://gateway-api.sigs.k8s.io/reference/spec/#gatewayspec (distinct listeners)
@@ -134,40 +132,33 @@ def _gateway(gateway: Gateway) -> Iterator[tuple[Place, str, str]]:
         places.add((listener.port, listener.hostname))
 
 
-def _missing(
-    what: str, name: str, known: Mapping[str, object], *path: str | int
-) -> Iterator[tuple[Place, str, str]]:
-    if name not in known:
-        yield path, f"no {what} {name!r}", one_of(sorted(known), name)
-
-
-def _route(route: HTTPRoute, world: World) -> Iterator[tuple[Place, str, str]]:
+def _route(route: HTTPRoute, world: World) -> Iterator[Wrong]:
     for i, parent in enumerate(route.spec.parent_refs):
         path = ("spec", "parentRefs", i)
         if parent.kind == "Service":
-            yield from _missing("service", parent.name, world.services, *path, "name")
+            yield from missing("service", parent.name, world.services, *path, "name")
             continue
-        yield from _missing("gateway", parent.name, world.gateways, *path, "name")
+        yield from missing("gateway", parent.name, world.gateways, *path, "name")
         if parent.section_name and (gateway := world.gateways.get(parent.name)):
             names = {listener.name: listener for listener in gateway.spec.listeners}
-            yield from _missing("listener", parent.section_name, names, *path, "sectionName")
+            yield from missing("listener", parent.section_name, names, *path, "sectionName")
     for i, rule in enumerate(route.spec.rules):
         for j, backend in enumerate(rule.backend_refs):
             place = ("spec", "rules", i, "backendRefs", j)
-            yield from _missing("service", backend.name, world.services, *place, "name")
+            yield from missing("service", backend.name, world.services, *place, "name")
             yield from _port(backend.name, backend.port, world.services, (*place, "port"))
 
 
 def _port(
     name: str, port: int | None, services: Mapping[str, Service], path: Place
-) -> Iterator[tuple[Place, str, str]]:
+) -> Iterator[Wrong]:
     service = services.get(name)
     if service and port not in {None, *(p.port for p in service.spec.ports)}:
         ports = ", ".join(str(p.port) for p in service.spec.ports)
         yield path, f"service {name!r} has no port {port}", ports
 
 
-def _checked(policy: CheckPolicy, world: World) -> Iterator[tuple[Place, str, str]]:
+def _checked(policy: CheckPolicy, world: World) -> Iterator[Wrong]:
     """A sidecar asks by the name it registered for: for all versions, or for none."""
     apps = _apps(world)
     for i, name in enumerate(policy.spec.services):
@@ -177,7 +168,7 @@ def _checked(policy: CheckPolicy, world: World) -> Iterator[tuple[Place, str, st
             found = f"service {name!r}, for whose name no program registers"
             yield path, found, one_of(sorted(apps), app)
         else:
-            yield from _missing("service", name, apps, *path)
+            yield from missing("service", name, apps, *path)
 
 
 def _apps(world: World) -> Mapping[str, Service]:
@@ -186,9 +177,9 @@ def _apps(world: World) -> Mapping[str, Service]:
     return {s.spec.selector["app"]: s for s in services if "app" in s.spec.selector}
 
 
-def _function(function: Function, world: World, folder: Path) -> Iterator[tuple[Place, str, str]]:
+def _function(function: Function, world: World, folder: Path) -> Iterator[Wrong]:
     for i, name in enumerate(function.spec.calls or ()):
-        yield from _missing("service", name, world.services, "spec", "calls", i)
+        yield from missing("service", name, world.services, "spec", "calls", i)
     code = function.spec.code
     if code is not None and not (folder / code).is_dir():
         yield ("spec", "code"), f"no folder {code!r}", "a folder of code"
@@ -197,19 +188,17 @@ def _function(function: Function, world: World, folder: Path) -> Iterator[tuple[
             yield ("spec", "layers", i), f"no folder {layer!r}", "a folder or an ARN"
 
 
-def _selector(
-    labels: Mapping[str, str], world: World, *place: str
-) -> Iterator[tuple[Place, str, str]]:
+def _selector(labels: Mapping[str, str], world: World, *place: str) -> Iterator[Wrong]:
     """A label that no sidecar has would select none, and the rules would stand for nothing."""
     for label, value in labels.items():
         path = (*place, label)
         if label == "app":
-            yield from _missing("service", value, _apps(world), *path)
+            yield from missing("service", value, _apps(world), *path)
         elif label != "version":
             yield path, f"label {label!r}, which no program has", "'app' or 'version'"
 
 
-def _sidecar(sidecar: Sidecar, world: World) -> Iterator[tuple[Place, str, str]]:
+def _sidecar(sidecar: Sidecar, world: World) -> Iterator[Wrong]:
     labels = sidecar.spec.workload_selector.labels
     yield from _selector(labels, world, "spec", "workloadSelector", "labels")
     for i, egress in enumerate(sidecar.spec.egress):
@@ -217,25 +206,4 @@ def _sidecar(sidecar: Sidecar, world: World) -> Iterator[tuple[Place, str, str]]
             name = service_of(host, world.services)
             if name not in {None, EVERY_HOST}:
                 path = ("spec", "egress", i, "hosts", j)
-                yield from _missing("service", name, world.services, *path)
-
-
-def _product(product: ApiProduct, world: World) -> Iterator[tuple[Place, str, str]]:
-    for i, route in enumerate(product.spec.routes):
-        if route.to.service is not None:
-            path = ("spec", "routes", i, "to", "service")
-            yield from _missing("service", route.to.service, world.services, *path)
-    for i, plan in enumerate(product.spec.plans):
-        yield from _missing("plan", plan, world.plans, "spec", "plans", i)
-
-
-def _consumer(consumer: Consumer, world: World) -> Iterator[tuple[Place, str, str]]:
-    for i, subscription in enumerate(consumer.spec.subscriptions):
-        path = ("spec", "subscriptions", i)
-        yield from _missing("product", subscription.product, world.products, *path, "product")
-        yield from _missing("plan", subscription.plan, world.plans, *path, "plan")
-        product = world.products.get(subscription.product)
-        if product and subscription.plan in world.plans:
-            offered = {plan: plan for plan in product.spec.plans}
-            what = f"plan of {product.name!r} named"
-            yield from _missing(what, subscription.plan, offered, *path, "plan")
+                yield from missing("service", name, world.services, *path)

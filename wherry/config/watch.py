@@ -34,11 +34,13 @@ class Worlds:
     Attributes:
         current: The last good one.
         refused: Why the newest files are not in use, or None while they are.
+        turn: Held by who reads anew, so that an older reading never follows a newer one.
     """
 
     def __init__(self, first: World) -> None:
         self.current = first
         self.refused: ConfigError | None = None
+        self.turn = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._generation = 0
 
@@ -90,6 +92,11 @@ async def reload(source: Path, worlds: Worlds, *, read: Callable[[Path], World] 
     Files that change while they are read are read again: an editor empties a file before it
     writes, and an empty file is a valid World without services.
     """
+    async with worlds.turn:
+        await _reload(source, worlds, read)
+
+
+async def _reload(source: Path, worlds: Worlds, read: Callable[[Path], World]) -> None:
     for _ in range(ATTEMPTS):
         before = await asyncio.to_thread(_stamps, source)
         await asyncio.sleep(QUIET)

@@ -6,7 +6,9 @@ from decimal import Decimal
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
+
+from wherry.model.currency import EXPONENT
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,12})?", re.ASCII)
 
@@ -17,7 +19,11 @@ def _money(text: str) -> str:
     return text
 
 
-Money = Annotated[str, AfterValidator(_money)]
+Money = Annotated[
+    str,
+    AfterValidator(_money),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DECIMAL.pattern}$", "examples": ["0.0025"]}),
+]
 """An exact amount of the plan's currency, at least 0: a decimal in quotes."""
 
 
@@ -27,22 +33,47 @@ def _percent(text: str) -> str:
     return text
 
 
-Percent = Annotated[str, AfterValidator(_percent)]
+Percent = Annotated[
+    str,
+    AfterValidator(_percent),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DECIMAL.pattern}$", "examples": ["12.5"]}),
+]
 """An exact share of a hundred: a decimal in quotes."""
 
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-"""An ISO 4217 code."""
 
-
-def _date(text: str) -> str:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"date {text[:40]!r}: expected one like '2026-11-30'") from None
+def _currency(text: str) -> str:
+    if text not in EXPONENT:
+        raise ValueError(f"currency {text[:40]!r}: expected an ISO 4217 code, like 'EUR'")
     return text
 
 
-Date = Annotated[str, AfterValidator(_date)]
+Currency = Annotated[
+    str,
+    AfterValidator(_currency),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]}),
+]
+"""An ISO 4217 code."""
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+def _date(text: str) -> str:
+    wrong = f"date {text[:40]!r}: expected one like '2026-11-30'"
+    if not _DAY.fullmatch(text):  # other forms of ISO 8601 do not sort as text
+        raise ValueError(wrong)
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(wrong) from None
+    return text
+
+
+Date = Annotated[
+    str,
+    AfterValidator(_date),
+    WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-11-30"]}),
+]
 """A calendar day, ``YYYY-MM-DD``."""
 
 

@@ -1,8 +1,8 @@
 """Who calls: consumers, their apps, and what they subscribed to."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wherry.model.amount import Date, Zone
 from wherry.model.resource import Name, Resource, Strict
@@ -52,6 +52,12 @@ class Subscribed(Strict):
     plan: Name
     begins: Date | None = None
     ends: Date | None = None
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.begins and self.ends and self.ends <= self.begins:
+            raise ValueError(f"ends {self.ends}, expected a day after it begins, {self.begins}")
+        return self
 
 
 class ConsumerSpec(Strict):

@@ -2,14 +2,26 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from wherry.model.amount import Zone
 from wherry.model.pricing import Price
 from wherry.model.resource import Duration, Name, Resource, Strict, seconds
 
+_SHORTEST = 0.001
+
 Meter = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """What is counted: ``requests``, or a meter that a product defines."""
+
+
+def _some_time(text: str) -> str:
+    if seconds(text) < _SHORTEST:
+        raise ValueError(f"per {text!r}, expected at least 1ms")
+    return text
+
+
+Period = Annotated[Duration, AfterValidator(_some_time)]
+"""A duration of at least a millisecond."""
 
 By = Literal["credential", "app", "consumer", "address"]
 """Whose calls share one count: a key's, an app's, a consumer's, or a client address'."""
@@ -24,7 +36,7 @@ class Rate(Strict):
     """
 
     requests: int = Field(ge=1, le=1_000_000_000)
-    per: Duration = "1m"
+    per: Period = "1m"
     burst: int | None = Field(default=None, ge=1, le=1_000_000_000)
     by: By = "credential"
 
@@ -37,7 +49,7 @@ class Spike(Strict):
     """
 
     requests: int = Field(ge=1, le=1_000_000_000)
-    per: Duration = "1s"
+    per: Period = "1s"
     by: By = "credential"
 
 

@@ -8,7 +8,7 @@ from wherry.model.amount import Date
 from wherry.model.authentication import ApiKey, Url
 from wherry.model.authentication import Method as Authentication
 from wherry.model.consumer import Consumer, Subscribed, Subscription
-from wherry.model.plan import Plan, Rate
+from wherry.model.plan import Meter, Plan, Rate
 from wherry.model.resource import Duration, Name, Resource, Strict
 from wherry.model.route import HeaderName, Hostname, Method
 from wherry.model.traffic import Fixed, Network, Traffic
@@ -58,7 +58,7 @@ class Weighted(Upstream):
     """
 
     weight: int = Field(default=1, ge=0, le=1_000_000)
-    header: tuple[str, str] | None = None
+    header: Annotated[tuple[str, str], Field(strict=False)] | None = None
 
 
 class Mirror(Upstream):
@@ -166,6 +166,7 @@ class ApiProductSpec(Strict):
         traffic: Policies of every route.
         openapi: The API's OpenAPI document, or the path of its file from here; shown in the
             portal, and held against calls where ``traffic.validate`` says so.
+        reported: Meters whose amounts others report, by ``POST /v1/usage`` of the admin API.
         enforced_at: Who checks keys and plans: the gateway, or the sidecars of the services, so
             that clients of the mesh come without the extra hop.
         max_body_bytes: Larger requests get 413.
@@ -185,6 +186,7 @@ class ApiProductSpec(Strict):
     authentication: list[Authentication] = Field(default=[ApiKey()], min_length=1, max_length=8)
     traffic: Traffic = Traffic()
     openapi: dict[str, Any] | str | None = None
+    reported: list[Meter] = Field(default=[], max_length=16)
     enforced_at: Literal["gateway", "sidecar"] = "gateway"
     max_body_bytes: int = Field(default=1 << 20, ge=0, le=64 << 20)
     timeout: Duration = "30s"
@@ -198,6 +200,14 @@ class ApiProductSpec(Strict):
                         f"route {route.path!r} scope {scope!r}, expected one of the product's "
                         f"scopes: {', '.join(sorted(self.scopes)) or 'it has none'}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_after_it_is_deprecated(self) -> Self:
+        if self.deprecated and self.sunset and self.sunset < self.deprecated:
+            raise ValueError(
+                f"sunset {self.sunset} before deprecated {self.deprecated}, expected it after"
+            )
         return self
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wherry.errors import StartError, WherryError
+from wherry.store.steps import Advance, Advanced, Held, Hold
 
 MAX_BODY = 1 << 20
 """Most bytes in one record or event; larger values are files that a record names."""
@@ -34,6 +35,26 @@ class TooLarge(WherryError):
     def __init__(self, key: str, size: int) -> None:
         super().__init__(f"record {key!r}: {size} bytes, expected at most {MAX_BODY}")
         self.key, self.size = key, size
+
+
+class StoreFailed(WherryError):
+    """The store could not be read or written now.
+
+    A file or a memory did nothing of the call; a server that was lost on the way may have done
+    it.
+    """
+
+    def __init__(self, store: str | Path, cause: str) -> None:
+        super().__init__(f"store {store}: {cause}, expected one that can be reached and written")
+        self.store, self.cause = store, cause
+
+
+class StoreClosed(WherryError):
+    """The store was used after its end."""
+
+    def __init__(self, store: str | Path) -> None:
+        super().__init__(f"store {store}: closed, expected to be open")
+        self.store = store
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +148,41 @@ class Store(Protocol):
         """Add ``n`` (may be negative) to a counter that starts at 0; return the new value."""
         ...
 
+    async def advance(
+        self, level: str, n: int, *, floor: int | None, most: int | None, seconds: float
+    ) -> Advanced:
+        """Take one step of a level; see `Advance`.
+
+        Raises:
+            ValueError: The level would not fit in 64 bits.
+        """
+        ...
+
+    async def advance_all(self, steps: Sequence[Advance]) -> Sequence[Advanced]:
+        """Take steps in their order, each by itself, at the price of one.
+
+        Args:
+            steps: At most `bounds.MAX_STEPS`.
+
+        Raises:
+            ValueError: As `advance`; the steps before it may have been taken.
+        """
+        ...
+
+    async def hold(
+        self, name: str, holder: str, amount: int, *, most: int | None, seconds: float
+    ) -> Held:
+        """Claim, renew or give back a share; see `Hold`."""
+        ...
+
+    async def hold_all(self, claims: Sequence[Hold]) -> Sequence[Held]:
+        """Make claims in their order, each by itself, at the price of one.
+
+        Args:
+            claims: At most `bounds.MAX_STEPS`.
+        """
+        ...
+
     async def lease(self, key: str, holder: str, *, seconds: float) -> Lease:
         """Claim ``key`` for ``seconds`` (> 0) from now, or extend the claim of the same holder.
 
@@ -154,7 +210,12 @@ class Store(Protocol):
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Store]:
-    """Open the store named by ``url``: ``memory:`` or ``sqlite:PATH``; close it at the end.
+    """Open the store named by ``url``; close it at the end.
+
+    Args:
+        url: ``memory:``, ``sqlite:PATH``, ``redis://HOST:PORT/DB``, the same with ``rediss:``
+            for TLS, ``unix:PATH`` for a Redis on a socket, or
+            ``redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB``.
 
     Raises:
         StartError: The URL names no store that this version has.
@@ -170,5 +231,12 @@ async def opened(url: str) -> AsyncIterator[Store]:
 
             async with SqliteStore.open(Path(rest)) as store:
                 yield store
+        case "redis" | "rediss" | "unix" | "redis+sentinel":
+            from wherry.store.redis import RedisStore  # noqa: PLC0415
+
+            async with RedisStore.open(url) as shared:
+                yield shared
         case _:
-            raise StartError(f"store {url!r}: unknown scheme, expected memory: or sqlite:PATH")
+            raise StartError(
+                f"store {scheme!r}: unknown scheme, expected memory:, sqlite:PATH or redis://HOST"
+            )

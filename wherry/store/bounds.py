@@ -1,14 +1,21 @@
 """What every store refuses, so that all refuse the same."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from wherry.store import MAX_BODY, TooLarge
+from wherry.store.steps import Advance, Hold
 
 MAX_KEY = 1024
 """Most UTF-8 bytes in a key, counter, log, holder or event id."""
 
 MAX_READ = 10_000
 """Most events in one answer of `Store.read`."""
+
+MAX_STEPS = 1000
+"""Most steps or claims in one call of `Store.advance_all` or `Store.hold_all`."""
+
+MAX_SHARE = 1 << 53
+"""Largest share in `Store.hold`, and largest sum that is told right."""
 
 _COUNTER = 1 << 63
 
@@ -47,7 +54,7 @@ def counted(counter: str, value: int) -> int:
 
 
 def lasting(key: str, seconds: float) -> int:
-    """Return a lease's length in nanoseconds.
+    """Return the length of a lease, a level or a share in nanoseconds.
 
     Raises:
         ValueError: It is not over 0 or longer than a year.
@@ -66,3 +73,39 @@ def paged(limit: int) -> int:
     if not 1 <= limit <= MAX_READ:
         raise ValueError(f"read limit {limit}: expected 1 to {MAX_READ}")
     return limit
+
+
+def stepped(steps: Sequence[Advance]) -> None:
+    """Check steps of levels.
+
+    Raises:
+        ValueError: There are too many, or one has a number or name out of range.
+    """
+    _few(len(steps))
+    for step in steps:
+        named(step.level)
+        lasting(step.level, step.seconds)
+        for number in (step.n, step.floor or 0, step.most or 0):
+            counted(step.level, number)
+
+
+def claimed(claims: Sequence[Hold]) -> None:
+    """Check claims to shares.
+
+    Raises:
+        ValueError: There are too many, or one has a number or name out of range.
+    """
+    _few(len(claims))
+    for claim in claims:
+        named(claim.name, claim.holder)
+        lasting(claim.name, claim.seconds)
+        if not 0 <= claim.amount <= MAX_SHARE or not 0 <= (claim.most or 0) <= MAX_SHARE:
+            raise ValueError(
+                f"share of {claim.name!r}: {claim.amount} of {claim.most}, "
+                f"expected 0 to {MAX_SHARE}"
+            )
+
+
+def _few(count: int) -> None:
+    if count > MAX_STEPS:
+        raise ValueError(f"steps: {count}, expected at most {MAX_STEPS} in one call")

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wherry.errors import StartError
-from wherry.store import Conflict, Event, Lease, LeaseLost, Record, View, bounds
+from wherry.store import Conflict, Event, Lease, LeaseLost, Record, View, bounds, levels
+from wherry.store.steps import Advance, Advanced, Held, Hold
 
-SCHEMA_VERSION = 1
-"""Of the tables below, kept in ``PRAGMA user_version``."""
+SCHEMA_VERSION = 2
+"""Of the tables, kept in ``PRAGMA user_version``."""
 
 _BUSY_SECONDS = 5.0
 _SCHEMA = """
@@ -34,6 +35,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_in_order ON events (log, position);
 """
+_MADE_BY = {1: _SCHEMA, 2: levels.SCHEMA}
 
 
 class Database:
@@ -149,6 +151,18 @@ class Database:
                 "DELETE FROM leases WHERE key = ? AND holder = ?", (lease.key, lease.holder)
             )
 
+    def advance(self, steps: Sequence[Advance], now_ns: int) -> Sequence[Advanced]:
+        """See `Store.advance_all`."""
+        bounds.stepped(steps)
+        with self._writing():
+            return levels.advance(self._db, steps, now_ns)
+
+    def hold(self, claims: Sequence[Hold], now_ns: int) -> Sequence[Held]:
+        """See `Store.hold_all`."""
+        bounds.claimed(claims)
+        with self._writing():
+            return levels.hold(self._db, claims, now_ns)
+
     def append(self, log: str, events: Sequence[tuple[str, bytes]]) -> int:
         """See `Store.append`."""
         bounds.named(log, *(each for each, _ in events))
@@ -176,15 +190,15 @@ class Database:
             self._db.execute("PRAGMA synchronous = FULL")
             with self._writing():
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()
-                if version == 0:
-                    for statement in _SCHEMA.split(";\n"):
+                for step in range(version + 1, SCHEMA_VERSION + 1):
+                    for statement in _MADE_BY[step].split(";\n"):
                         self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    self._db.execute(f"PRAGMA user_version = {step}")
         except sqlite3.Error as error:
             raise StartError(
                 f"store {path}: {error}, expected a Wherry store; name another file"
             ) from None
-        if version not in (0, SCHEMA_VERSION):
+        if version > SCHEMA_VERSION:
             raise StartError(
                 f"store {path}: schema version {version}, expected {SCHEMA_VERSION}; "
                 "use the version of Wherry that wrote it"

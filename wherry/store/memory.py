@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 from wherry.clock import Clock, SystemClock
 from wherry.store import Conflict, Event, Lease, LeaseLost, Record, View, bounds
+from wherry.store.ends import Ending
+from wherry.store.steps import Advance, Advanced, Held, Hold
 
 
 class MemoryStore:
@@ -21,6 +23,8 @@ class MemoryStore:
         self._revision = 0
         self._records: dict[str, Record] = {}
         self._counters: dict[str, int] = {}
+        self._levels: Ending[str, int] = Ending()
+        self._shares: defaultdict[str, Ending[str, int]] = defaultdict(Ending)
         self._leases: dict[str, Lease] = {}
         self._logs: dict[str, dict[str, Event]] = defaultdict(dict)
         self._watchers: dict[asyncio.Event, str] = {}
@@ -72,6 +76,30 @@ class MemoryStore:
         self._counters[counter] = total
         return total
 
+    async def advance(
+        self, level: str, n: int, *, floor: int | None, most: int | None, seconds: float
+    ) -> Advanced:
+        """See `Store.advance`."""
+        return (await self.advance_all([Advance(level, n, floor, most, seconds)]))[0]
+
+    async def advance_all(self, steps: Sequence[Advance]) -> Sequence[Advanced]:
+        """See `Store.advance_all`."""
+        bounds.stepped(steps)
+        now = self._clock.unix_ns()
+        return [self._step(step, now) for step in steps]
+
+    async def hold(
+        self, name: str, holder: str, amount: int, *, most: int | None, seconds: float
+    ) -> Held:
+        """See `Store.hold`."""
+        return (await self.hold_all([Hold(name, holder, amount, most, seconds)]))[0]
+
+    async def hold_all(self, claims: Sequence[Hold]) -> Sequence[Held]:
+        """See `Store.hold_all`."""
+        bounds.claimed(claims)
+        now = self._clock.unix_ns()
+        return [self._claim(claim, now) for claim in claims]
+
     async def lease(self, key: str, holder: str, *, seconds: float) -> Lease:
         """See `Store.lease`."""
         bounds.named(key, holder)
@@ -104,6 +132,33 @@ class MemoryStore:
         bounds.paged(limit)
         held = self._logs.get(log, {})
         return [event for event in held.values() if event.offset > after][:limit]
+
+    def _step(self, step: Advance, now: int) -> Advanced:
+        held = self._levels.get(step.level, now) or 0
+        base = held if step.floor is None else max(held, step.floor)
+        value = bounds.counted(step.level, base + step.n)
+        if step.most is not None and value > step.most:
+            return Advanced(base, passed=False)
+        if step.n:
+            ends = now + bounds.lasting(step.level, step.seconds)
+            self._levels.put(step.level, value, ends, now)
+        return Advanced(value, passed=True)
+
+    def _claim(self, claim: Hold, now: int) -> Held:
+        shares = self._shares[claim.name]
+        live = dict(shares.items(now))
+        mine, total = live.get(claim.holder, 0), sum(live.values())
+        after = total - mine + claim.amount
+        if claim.amount > mine and claim.most is not None and after > claim.most:
+            return Held(total, passed=False)
+        if claim.amount:
+            ends = now + bounds.lasting(claim.name, claim.seconds)
+            shares.put(claim.holder, claim.amount, ends, now)
+        else:
+            shares.pop(claim.holder)
+            if not after:
+                del self._shares[claim.name]
+        return Held(after, passed=True)
 
     def _view(self, prefix: str) -> View:
         return MappingProxyType({k: r for k, r in self._records.items() if k.startswith(prefix)})

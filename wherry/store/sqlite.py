@@ -9,30 +9,14 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from wherry.clock import Clock, SystemClock
-from wherry.errors import WherryError
-from wherry.store import Event, Lease, Record, View
+from wherry.store import Event, Lease, Record, StoreClosed, StoreFailed, View
 from wherry.store.database import Database
+from wherry.store.steps import Advance, Advanced, Held, Hold
 
 POLL_SECONDS = 0.03
 """How often a watcher looks for writes of other processes."""
 
 T = TypeVar("T")
-
-
-class StoreFailed(WherryError):
-    """The file could not be read or written now; nothing of the call took effect."""
-
-    def __init__(self, path: Path, cause: str) -> None:
-        super().__init__(f"store {path}: {cause}, expected a file that can be written now")
-        self.path, self.cause = path, cause
-
-
-class StoreClosed(WherryError):
-    """The store was used after its end."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"store {path}: closed, expected to be open")
-        self.path = path
 
 
 class SqliteStore:
@@ -116,6 +100,28 @@ class SqliteStore:
     async def add(self, counter: str, n: int) -> int:
         """See `Store.add`."""
         return await self._call(lambda db: db.add(counter, n))
+
+    async def advance(
+        self, level: str, n: int, *, floor: int | None, most: int | None, seconds: float
+    ) -> Advanced:
+        """See `Store.advance`."""
+        return (await self.advance_all([Advance(level, n, floor, most, seconds)]))[0]
+
+    async def advance_all(self, steps: Sequence[Advance]) -> Sequence[Advanced]:
+        """See `Store.advance_all`."""
+        now_ns = self._clock.unix_ns()
+        return await self._call(lambda db: db.advance(steps, now_ns))
+
+    async def hold(
+        self, name: str, holder: str, amount: int, *, most: int | None, seconds: float
+    ) -> Held:
+        """See `Store.hold`."""
+        return (await self.hold_all([Hold(name, holder, amount, most, seconds)]))[0]
+
+    async def hold_all(self, claims: Sequence[Hold]) -> Sequence[Held]:
+        """See `Store.hold_all`."""
+        now_ns = self._clock.unix_ns()
+        return await self._call(lambda db: db.hold(claims, now_ns))
 
     async def lease(self, key: str, holder: str, *, seconds: float) -> Lease:
         """See `Store.lease`."""

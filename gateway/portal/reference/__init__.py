@@ -1,0 +1,1 @@
+"""What an OpenAPI document says about an API, for people."""
