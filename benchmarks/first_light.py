@@ -114,12 +114,12 @@ async def gateway_cost(folder: Path) -> dict[str, float]:
     path = str(state / "gateway.sock")
     await asyncio.to_thread(source.write_text, CATALOGUE)
     key = await made_key(state, "bench")
-    python, parts = sys.executable, str(ROOT / "benchmarks/parts/upstream.py")
+    python, parts = sys.executable, ROOT / "benchmarks" / "parts"
     bare, ours = free_port(), free_port()
     address = f"127.0.0.1:{ours}"
     with (
-        started(python, parts, "upstream", path),
-        started(python, parts, "proxy", path, str(bare)) as proxy,
+        started(python, str(parts / "upstream.py"), path),
+        started(python, str(parts / "bare_proxy.py"), path, str(bare), "asyncio") as proxy,
         started(
             python, "-m", "gateway", str(source), "--state", str(state),
             "--listen", f"gateway={address}",

@@ -2,7 +2,7 @@
 
 Each has one core for itself; load and upstream are on the other. Ours checks a key, a rate and
 a quota, and records usage in its journal on the disk; express-gateway checks a key and a rate;
-the proxy does nothing but pass on.
+the proxy does nothing but pass on. The lean door is ours without aiohttp, to show what that costs.
 
 Run: python benchmarks/gateway_cost.py [--seconds S] [--rounds N] [--keys N] [--no-express]
 """
@@ -117,9 +117,9 @@ def proxy(mesh: str, loop: str) -> Iterator[Measured]:
 
 @contextmanager
 def gateway(
-    folder: Path, mesh: str, loop: str, *, routes: int = 1, keys: int = 1
+    folder: Path, mesh: str, loop: str, *, routes: int = 1, keys: int = 1, door: str = ""
 ) -> Iterator[Measured]:
-    """Run our gateway with so many routes and keys."""
+    """Run our gateway with so many routes and keys, and the door that is named."""
     folder.mkdir()
     catalogue, port = folder / "catalogue.yaml", free_port()
     more = "\n".join(
@@ -129,7 +129,7 @@ def gateway(
     with started(
         sys.executable, str(PARTS / "gateway_server.py"),
         str(catalogue), str(folder / "state"), mesh, str(port), loop,
-        KEYS=str(keys), PYTHONPATH=f"{ROOT}:{ROOT / 'benchmarks'}",
+        KEYS=str(keys), DOOR=door, PYTHONPATH=f"{ROOT}:{ROOT / 'benchmarks'}",
     ) as process:  # fmt: skip
         key = process.stdout.readline().strip() if process.stdout else ""
         if not key:
@@ -180,6 +180,10 @@ def measured(folder: Path, given: argparse.Namespace) -> tuple[dict[str, object]
                     "proxy": inner.enter_context(proxy(mesh, loop)),
                     "gateway": inner.enter_context(gateway(folder / loop, mesh, loop)),
                 }
+                if loop == "uvloop":
+                    programs["lean"] = inner.enter_context(
+                        gateway(folder / "lean", mesh, loop, door="lean")
+                    )
                 if installation is not None and loop == "uvloop":
                     programs["express"] = Measured(
                         *inner.enter_context(express_gateway(installation, folder / "express", tcp))
@@ -192,6 +196,10 @@ def measured(folder: Path, given: argparse.Namespace) -> tuple[dict[str, object]
                     }
                 ours = found["gateway"]
                 ratios[f"{loop}_gateway_to_proxy_cpu"] = ours["cpu_us"] / found["proxy"]["cpu_us"]
+                if "lean" in found:
+                    ratios["lean_door_to_proxy_cpu"] = (
+                        found["lean"]["cpu_us"] / found["proxy"]["cpu_us"]
+                    )
                 if "express" in found:
                     theirs = found["express"]["per_second"]
                     ratios["gateway_to_express_per_second"] = ours["per_second"] / theirs

@@ -91,8 +91,10 @@ class Site:
         """Start the upstream."""
         path = self.folder / "mesh.sock"
         path.unlink(missing_ok=True)
-        self.upstream = _program("upstream.py", "upstream", str(path), core=1)
+        self.upstream = _program("upstream.py", str(path), core=1)
         while not path.exists():
+            if self.upstream.poll() is not None:
+                sys.exit("the upstream did not start; run benchmarks/parts/upstream.py to see why")
             time.sleep(0.02)
 
     def start_gateway(self) -> None:

@@ -14,6 +14,12 @@ _LONGEST = 512
 """Most characters of a path or a name in a line."""
 
 
+def shown(target: str) -> str:
+    """Return what of a request target may be logged: no query, and no user or password."""
+    plain = target.partition("?")[0]
+    return plain if plain.startswith("/") else plain.rpartition("@")[2]
+
+
 def write(trail: Trail, status: int, seconds: float, clock: Clock) -> None:
     """Write the line of one request.
 
@@ -27,7 +33,7 @@ def write(trail: Trail, status: int, seconds: float, clock: Clock) -> None:
     line: dict[str, object] = {
         "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "method": trail.request.method[:_LONGEST],
-        "path": trail.request.target.partition("?")[0][:_LONGEST],
+        "path": shown(trail.request.target)[:_LONGEST],
         "status": status,
         "ms": round(seconds * 1000, 3),
         "peer": trail.request.peer,
@@ -53,7 +59,7 @@ def write(trail: Trail, status: int, seconds: float, clock: Clock) -> None:
             "plan": call.terms.plan,
             "upstream": call.served,
             "upstream_ms": round(call.upstream * 1000, 3),
-            "bytes_in": call.body.size,
+            "bytes_in": call.received,
             "bytes_out": call.sent,
             "trace": call.trace,
         }

@@ -50,20 +50,25 @@ class Admission:
             Refused: 400, it names no host, or more than one.
         """
         headers = request.headers
-        peer = request.peer
-        if self._trusted.prefixes:
-            peer = client(peer, headers.getall("x-forwarded-for", ()), self._trusted)
+        called = host.called(request.target, headers, request.protocol)
         return Head(
             request.method,
             where,
             query,
-            host.called(request.target, headers, request.protocol),
+            called.name,
             headers,
-            peer,
+            self.peer(request),
             request.scheme,
             request.protocol,
             request.certificate,
+            called.authority,
         )
+
+    def peer(self, request: Request) -> str:
+        """Return the client's address: the connection's, or what a trusted proxy says."""
+        if not self._trusted.prefixes:
+            return request.peer
+        return client(request.peer, request.headers.getall("x-forwarded-for", ()), self._trusted)
 
     def found(self, head: Head) -> Route | WrongMethod:
         """Return the route of a request.
@@ -122,7 +127,7 @@ class Admission:
         if isinstance(found, WrongMethod):
             raise missing_method(head.method, found.allowed)
         if parts.stopped(caller.consumer, route.product):
-            detail = f"The credit for product {route.product!r} is used up."
+            detail = f"There is no credit left for product {route.product!r}."
             raise Refused(HTTPStatus.PAYMENT_REQUIRED, detail)
         limits, bounds = parts.limits, terms.allowance
         grant = limits.take(bounds, caller, head, route.product, route.operation, route.cost)

@@ -16,7 +16,7 @@ from gateway.tls import Certificates
 from wherry.clock import Clock, SystemClock
 from wherry.config.watch import Worlds
 from wherry.model.world import World
-from wherry.serve import Address, bound, listening, shared_by
+from wherry.serve import Address, bound, listening
 from wherry.store import Store
 
 __all__ = ["Running", "Settings", "running"]
@@ -65,20 +65,20 @@ async def running(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        listen = shared_by if settings.shared else listening
-        sock = listen("gateway", settings.address)
+        sock = settings.listener or listening("gateway", settings.address)
         stack.callback(sock.close)
         certificates = Certificates(worlds.current)
         secure = certificates.context is not None
-        url = f"{'https' if secure else 'http'}://{bound(sock)}"
+        here = f"{'https' if secure else 'http'}://{bound(sock)}"
         house = await stack.enter_async_context(
-            standing(settings, url, store=store, worlds=worlds, clock=clock)
+            standing(settings, here, store=store, worlds=worlds, clock=clock)
         )
         pipeline = Pipeline(house.catalogue, house.parts, clock=clock, most=settings.max_calls)
+        _watched(pipeline.metrics, house.sidecars)
         pipeline.metrics.gauge(
-            "sidecar_usage_dropped",
-            "Calls at sidecars that ended and could not be recorded.",
-            lambda: house.sidecars.dropped,
+            "limit_nodes",
+            "Processes that are known to count the same limits; 0: this one is alone.",
+            lambda: house.parts.limits.books.nodes,
         )
 
         def take(world: World, catalogue: Catalogue) -> None:
@@ -92,9 +92,28 @@ async def running(
             settings.max_connections,
             certificates.context,
         )
-        await stack.enter_async_context(door.open(sock, pipeline, served))
+        await stack.enter_async_context(door.open(sock, pipeline, served, clock))
         stack.push_async_callback(_drain, pipeline, settings.settle_seconds)
         yield Running(bound(sock), pipeline.metrics, house.sidecars, secure)
+
+
+def _watched(metrics: Metrics, sidecars: Sidecars) -> None:
+    """Show what becomes of calls at sidecars."""
+    for name, text, read in (
+        ("admitted", "Calls that sidecars let in.", lambda: sidecars.admitted),
+        ("reported", "Of those, the ones whose end is known.", lambda: sidecars.reported),
+        (
+            "usage_dropped",
+            "Calls at sidecars that ended and could not be recorded.",
+            lambda: sidecars.dropped,
+        ),
+        (
+            "usage_strange",
+            "Reports of calls at sidecars that are not ours, or came before.",
+            lambda: sidecars.strange,
+        ),
+    ):
+        metrics.gauge(f"sidecar_{name}", text, read)
 
 
 async def _drain(pipeline: Pipeline, seconds: float) -> None:

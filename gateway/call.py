@@ -8,6 +8,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.path import Path
 
 Fields = CIMultiDict[str] | CIMultiDictProxy[str]
+"""Header fields."""
+
+FRAMING = frozenset(
+    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Names of fields that only the two ends of a connection set, in lower case."""
 
 
 @dataclass(slots=True)
@@ -24,6 +30,7 @@ class Head:
         scheme: ``http`` or ``https``.
         protocol: Like ``HTTP/1.1``.
         certificate: The client's verified certificate in DER form, or None.
+        authority: ``host`` and the port that was named, if one was; upstreams are told this.
     """
 
     method: str
@@ -35,6 +42,7 @@ class Head:
     scheme: str = "http"
     protocol: str = "HTTP/1.1"
     certificate: bytes | None = None
+    authority: str = ""
 
 
 @dataclass(frozen=True, slots=True)

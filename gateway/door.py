@@ -9,33 +9,30 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from aiohttp import hdrs
-from aiohttp.abc import AbstractAccessLogger
+from aiohttp import EMPTY_PAYLOAD, hdrs
 from aiohttp.client_exceptions import ClientError
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import (
     BaseRequest,
     RequestHandler,
     RequestPayloadError,
-    Response,
-    Server,
     ServerRunner,
     StreamResponse,
 )
 
 from gateway.call import Answer
-from gateway.passing import refusal
+from gateway.connection import MAX_LINE, BoundedServer, Connection, NoAccessLog
 from gateway.pipeline import Pipeline
 from gateway.problem import Refused
 from gateway.request import ClientGone, Request
 from gateway.tunnel import switched
 from gateway.websocket import Switched
+from gateway.whole import sent
+from wherry.clock import Clock
 from wherry.errors import WherryError
 
 logger = logging.getLogger(__name__)
-
-MAX_LINE = 8190
-"""Most bytes in the request line, and in one header field."""
 
 MAX_FIELDS = 100
 """Most header fields in a request."""
@@ -68,10 +65,10 @@ class Settings:
 
 @asynccontextmanager
 async def open(  # noqa: A001
-    sock: socket.socket, pipeline: Pipeline, settings: Settings
+    sock: socket.socket, pipeline: Pipeline, settings: Settings, clock: Clock
 ) -> AsyncIterator[None]:
     """Serve the bound socket ``sock`` until the block ends; then calls under way are finished."""
-    made = _Server(pipeline, settings)
+    made = _Server(pipeline, settings, clock)
     runner = ServerRunner(made, shutdown_timeout=settings.drain_seconds)
     await runner.setup()
     timeout = None if settings.tls is None else HANDSHAKE_SECONDS
@@ -83,17 +80,6 @@ async def open(  # noqa: A001
     finally:
         server.close()
         await runner.cleanup()
-
-
-class _NoAccessLog(AbstractAccessLogger):
-    """Writes nothing: aiohttp's own lines would show keys that stand in a query."""
-
-    @property
-    def enabled(self) -> bool:
-        return False
-
-    def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:
-        pass
 
 
 class _Source:
@@ -120,7 +106,8 @@ class _Source:
     async def pieces(self) -> AsyncIterator[bytes]:
         request = self._request
         # A client that asked first sends nothing until it is told to (RFC 9110, 10.1.1).
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        asked = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        if asked and request.version == HttpVersion11:
             writer = request.writer
             await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             writer.output_size = 0
@@ -133,78 +120,34 @@ class _Source:
             raise ClientGone("client: hung up, expected the rest of its body") from None
 
 
-class _Connection(RequestHandler):
-    """Answers what is no HTTP, and our own failures, as problems.
+class _Nothing:
+    """The body of a request that has none."""
 
-    It hangs up on a client that takes nothing of its answer for `idle_seconds`.
-    """
+    length: int | None = 0
+    empty = True
 
-    _stalled: asyncio.TimerHandle | None = None
+    def arrived(self) -> bytes | None:
+        return b""
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._watch_progress(self._unsent())
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._forget_progress()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._forget_progress()
-        super().connection_lost(exc)
-
-    def _watch_progress(self, unsent: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._stalled = loop.call_later(self.keepalive_timeout, self._look_at_progress, unsent)
-
-    def _look_at_progress(self, before: int) -> None:
-        unsent = self._unsent()
-        if unsent < before:
-            self._watch_progress(unsent)
-        elif self.transport is not None:
-            self.transport.abort()
-
-    def _forget_progress(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-
-    def _unsent(self) -> int:
-        return 0 if self.transport is None else self.transport.get_write_buffer_size()
-
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> StreamResponse:
-        if isinstance(exc, LineTooLong):
-            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            refused = Refused(status, f"A line of the head is over {MAX_LINE} bytes.")
-        elif status == HTTPStatus.BAD_REQUEST:
-            refused = Refused(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.")
-        else:
-            logger.error("call failed", exc_info=exc)
-            refused = Refused(HTTPStatus(status), "The gateway failed.")
-        if request.writer.output_size > 0:
-            raise ConnectionResetError("the answer had begun")
-        answer = _whole(request, refusal(refused), refusal(refused).body)
-        answer.force_close()
-        return answer
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield b""
 
 
-class _Server(Server):
-    """Makes a `_Connection` for each connection."""
+_NOTHING = _Nothing()
 
-    def __init__(self, pipeline: Pipeline, settings: Settings) -> None:
-        super().__init__(self._answer, handler_cancellation=True)
-        self._pipeline, self._settings = pipeline, settings
+
+class _Server(BoundedServer):
+    """Makes a `Connection` for each connection."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, clock: Clock) -> None:
+        super().__init__(self._answer, settings.max_connections)
+        self._pipeline, self._settings, self._clock = pipeline, settings, clock
 
     def __call__(self) -> RequestHandler:
-        return _Connection(
+        return Connection(
             self,
             loop=asyncio.get_running_loop(),
-            access_log_class=_NoAccessLog,
+            access_log_class=NoAccessLog,
             auto_decompress=False,
             keepalive_timeout=self._settings.idle_seconds,
             lingering_time=2.0,
@@ -214,15 +157,12 @@ class _Server(Server):
             read_bufsize=1 << 16,
         )
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self.connections) > self._settings.max_connections:
-            transport.abort()
-
     async def _answer(self, request: BaseRequest) -> StreamResponse:
         answer = await self._pipeline.handle(_request(request))
+        if self._pipeline.draining:
+            answer.headers[hdrs.CONNECTION] = "close"
         if isinstance(answer.body, bytes):
-            return _whole(request, answer, answer.body)
+            return await sent(request, answer, answer.body, self._clock.unix_ns())
         if isinstance(answer, Switched) and answer.tunnel is not None:
             return await switched(request, answer, answer.tunnel, answer.body)
         return await _streamed(request, answer, answer.body)
@@ -231,29 +171,20 @@ class _Server(Server):
 def _request(request: BaseRequest) -> Request:
     message, version = request._message, request.version
     made = Request(
-        message.method, message.path, message.headers, request.remote or "", _Source(request)
+        message.method,
+        message.path,
+        message.headers,
+        request.remote or "",
+        _NOTHING if request.content is EMPTY_PAYLOAD else _Source(request),
     )
     if version != (1, 1):
         made.protocol = f"HTTP/{version.major}.{version.minor}"
-    if request.secure:
+        if version != (1, 0):
+            request._version = HttpVersion11  # the refusal's
+    if request.protocol.ssl_context is not None:
         made.scheme = "https"
         tls = request.get_extra_info("ssl_object")
         made.certificate = None if tls is None else tls.getpeercert(binary_form=True)
-    return made
-
-
-def _whole(request: BaseRequest, answer: Answer, body: object) -> StreamResponse:
-    headers = answer.headers
-    if request.method == hdrs.METH_HEAD and not body:
-        # The length that a GET would have is the upstream's to say.
-        made = StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-    else:
-        headers.popall(hdrs.CONTENT_LENGTH, None)
-        made = Response(
-            status=answer.status, reason=answer.reason, headers=headers, body=body or None
-        )
-    if headers.get(hdrs.CONNECTION) == "close":
-        made.force_close()
     return made
 
 
@@ -261,6 +192,8 @@ async def _streamed(
     request: BaseRequest, answer: Answer, body: AsyncIterator[bytes]
 ) -> StreamResponse:
     made = StreamResponse(status=answer.status, reason=answer.reason, headers=answer.headers)
+    if answer.headers.get(hdrs.CONNECTION) == "close":
+        made.force_close()
     try:
         await made.prepare(request)
         async for piece in body:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import unquote_plus
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
-from gateway.call import Answer
+from gateway.call import FRAMING, Answer, Fields
+from gateway.cookies import sets_ours
+from gateway.fields import readable
 from wherry.errors import WherryError
 
 _TEXT = re.compile(
@@ -24,9 +26,6 @@ _TEXT = re.compile(
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _STATUS = re.compile(r"[0-9]{3}", re.ASCII)
-_FRAMING = frozenset(
-    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
 
 
 class BadAnswer(WherryError):
@@ -65,7 +64,7 @@ class Call:
     path: str
     query: str
     parameters: Mapping[str, str]
-    headers: CIMultiDict[str] | CIMultiDictProxy[str]
+    headers: Fields
     host: str
     peer: str
     protocol: str
@@ -87,7 +86,7 @@ def encoded(call: Call) -> bytes:
         "isBase64Encoded": False,
     }
     if cookies := [
-        c.strip() for line in call.headers.getall("cookie", ()) for c in line.split(";")
+        readable(c.strip()) for line in call.headers.getall("cookie", ()) for c in line.split(";")
     ]:
         event["cookies"] = cookies
     if call.query:
@@ -135,7 +134,7 @@ def _context(call: Call) -> dict[str, object]:
             "path": call.path,
             "protocol": call.protocol,
             "sourceIp": call.peer,
-            "userAgent": call.headers.get("user-agent", ""),
+            "userAgent": readable(call.headers.get("user-agent", "")),
         },
         "requestId": call.request_id,
         "routeKey": call.route,
@@ -145,12 +144,13 @@ def _context(call: Call) -> dict[str, object]:
     }
 
 
-def _joined(headers: CIMultiDict[str] | CIMultiDictProxy[str]) -> dict[str, str]:
+def _joined(headers: Fields) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()
         if lower != "cookie":
-            joined[lower] = f"{joined[lower]},{value}" if lower in joined else value
+            told = readable(value)
+            joined[lower] = f"{joined[lower]},{told}" if lower in joined else told
     return joined
 
 
@@ -189,7 +189,8 @@ def _headers(given: object, cookies: object) -> CIMultiDict[str]:
         text = json.dumps(value) if isinstance(value, bool | int | float) else value
         if not isinstance(text, str) or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(text):
             raise BadAnswer("a header", "a name and a value that HTTP can carry")
-        if name.lower() not in _FRAMING:
+        lower = name.lower()
+        if lower not in FRAMING and not (lower == "set-cookie" and sets_ours(text)):
             headers.add(name, text)
     return headers
 

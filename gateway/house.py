@@ -17,7 +17,7 @@ from gateway.keyring import Keyring
 from gateway.limits.limits import Limits
 from gateway.parts import Parts
 from gateway.passage import Passage
-from gateway.pepper import pepper
+from gateway.pepper import familiar, pepper
 from gateway.proxy import Proxy
 from gateway.recorder import Recorder
 from gateway.settings import Settings
@@ -28,6 +28,7 @@ from gateway.traffic.cache.purges import Purger
 from gateway.treatment import Treatment
 from gateway.upstream.client import Client
 from wherry.clock import Clock
+from wherry.config.catalogue import GATEWAY
 from wherry.config.watch import Worlds
 from wherry.errors import StartError
 from wherry.model.world import World
@@ -69,7 +70,7 @@ async def standing(
 
     Args:
         settings: See `Settings`.
-        url: The gateway's own origin, which its tokens name.
+        url: Where the gateway is; its tokens name it unless `ApiGateway` says another.
         store: Holds keys and usage.
         worlds: Followed; a World with a template that cannot be used is refused and logged,
             and the one before stays.
@@ -78,7 +79,10 @@ async def standing(
     Raises:
         StartError: The pepper or the first World cannot be used.
     """
-    keyring = Keyring(store, await asyncio.to_thread(pepper, settings.pepper), clock)
+    secret = await asyncio.to_thread(pepper, settings.pepper)
+    if not await familiar(store, secret):
+        logger.warning("the pepper is another than before: keys made before do not count here")
+    keyring = Keyring(store, secret, clock)
     recorder = Recorder(
         store,
         places=settings.max_unwritten,
@@ -86,7 +90,12 @@ async def standing(
         folder=settings.journal,
     )
     async with AsyncExitStack() as stack:
-        issuer = AuthSettings(url, settings.pepper.with_name("signing-keys.json"), settings.shared)
+        said = worlds.current.api_gateways.get(GATEWAY)
+        issuer = AuthSettings(
+            (said and said.spec.url) or url,
+            settings.pepper.with_name("signing-keys.json"),
+            settings.shared,
+        )
         authenticator = await stack.enter_async_context(Authenticator.open(keyring, issuer, clock))
         compiler = _Compiler(authenticator)
         first, guarded = await compiler.first(worlds.current)
@@ -126,6 +135,7 @@ async def standing(
             stack.callback(group.create_task(work, name=f"gateway: follow {what}").cancel)
         group.create_task(recorder.run(), name="gateway: record usage")
         stack.callback(recorder.end)
+        stack.callback(house.sidecars.end)
         await keyring.loaded.wait()
         await balances.loaded.wait()
         yield house

@@ -12,11 +12,11 @@ from gateway.authn.uses import Uses
 from gateway.keys import DEFAULT_APP, BadRecord, Key, Prefix
 from wherry.clock import Clock
 from wherry.errors import WherryError
-from wherry.store import Conflict, Record, Store
+from wherry.store import Conflict, Record, Store, View
+from wherry.store.follow import follow
 
 logger = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 0.5
 _NOBODY = bytes(32)
 
 
@@ -204,6 +204,7 @@ class Keyring:
     def __init__(self, store: Store, pepper: bytes, clock: Clock) -> None:
         self.store, self.uses = store, Uses(store)
         self._pepper, self._clock = pepper, clock
+        self._digester = keys.Digester(pepper)
         self._keys: dict[Prefix, Key] = {}
         self._revisions: dict[str, int] = {}
         self.loaded = asyncio.Event()
@@ -229,16 +230,13 @@ class Keyring:
 
     async def follow(self) -> None:
         """Keep up with the Store until cancelled; while it fails, the keys last read count."""
-        while True:
-            try:
-                async for view in self.store.watch(keys.FOLDER):
-                    self._keys, self._revisions = await asyncio.to_thread(
-                        _taken, view.values(), self._keys, self._revisions
-                    )
-                    self.loaded.set()
-            except WherryError:
-                logger.exception("keys cannot be followed")
-            await asyncio.sleep(_RETRY_SECONDS)
+        await follow(self.store, keys.FOLDER, self._look, what="keys")
+
+    async def _look(self, view: View) -> None:
+        self._keys, self._revisions = await asyncio.to_thread(
+            _taken, view.values(), self._keys, self._revisions
+        )
+        self.loaded.set()
 
     def take(self, records: Iterable[Record]) -> None:
         """Make ``records`` the known keys; an unreadable one is logged and left out."""
@@ -249,7 +247,7 @@ class Keyring:
         if prefix is None:
             return None
         key = self._keys.get(prefix)
-        digest = keys.digest(self._pepper, text)
+        digest = self._digester.digest(text)
         if not keys.same(digest, key.digest if key else _NOBODY):
             return None
         return key

@@ -56,6 +56,7 @@ class Metrics:
     def __init__(self) -> None:
         self._calls: dict[tuple[str, str, int], int] = {}
         self._refusals: dict[int, int] = {}
+        self._flaws: dict[tuple[str, str], int] = {}
         self._seconds, self._overhead = Histogram(SECONDS), Histogram(OVERHEAD)
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
 
@@ -86,9 +87,26 @@ class Metrics:
         """Count a request that the gateway answered itself with ``status``."""
         self._refusals[status] = self._refusals.get(status, 0) + 1
 
+    def flaw(self, product: str, what: str) -> None:
+        """Count what was wrong with an upstream's answer.
+
+        Args:
+            product: What was called.
+            what: ``document``: the answer does not keep to the product's document; ``amount``: it
+                says of a meter what is no amount, which is not billed.
+        """
+        key = (product, what)
+        if key not in self._flaws and len(self._flaws) >= MAX_SERIES:
+            key = ("other", what)
+        self._flaws[key] = self._flaws.get(key, 0) + 1
+
     def render(self) -> str:
         """Return everything in the text format."""
         return "\n".join([*self._lines(), ""])
+
+    async def told(self) -> str:
+        """As `render`, for those who may have to wait."""
+        return self.render()
 
     def _lines(self) -> Iterable[str]:
         yield "# HELP wherry_gateway_calls_total Calls that were let through."
@@ -100,6 +118,11 @@ class Metrics:
         yield "# TYPE wherry_gateway_refusals_total counter"
         for code, count in sorted(self._refusals.items()):
             yield f'wherry_gateway_refusals_total{{status="{code}"}} {count}'
+        yield "# HELP wherry_gateway_flaws_total What was wrong with answers of upstreams."
+        yield "# TYPE wherry_gateway_flaws_total counter"
+        for (product, what), count in sorted(self._flaws.items()):
+            labels = _labels({"product": product, "flaw": what})
+            yield f"wherry_gateway_flaws_total{labels} {count}"
         yield "# HELP wherry_gateway_call_seconds Time from a call's head to the end of its answer."
         yield "# TYPE wherry_gateway_call_seconds histogram"
         yield from self._seconds.lines("wherry_gateway_call_seconds")
@@ -109,7 +132,7 @@ class Metrics:
         for name, (text, read) in sorted(self._gauges.items()):
             yield f"# HELP wherry_gateway_{name} {text}"
             yield f"# TYPE wherry_gateway_{name} gauge"
-            yield f"wherry_gateway_{name} {read():g}"
+            yield f"wherry_gateway_{name} {read():.15g}"
 
 
 def _labels(values: Mapping[str, str]) -> str:

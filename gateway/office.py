@@ -5,7 +5,7 @@ rollups and invoices are made once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -33,6 +33,9 @@ from wherry.config.watch import Worlds
 from wherry.resources import Resources
 from wherry.serve import Address
 from wherry.store import Store
+
+Metrics = Callable[[], Awaitable[str]]
+"""Returns what the doors count of themselves, in Prometheus' text format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ async def running(
     worlds: Worlds,
     resources: Resources,
     clock: Clock,
-    metrics: Callable[[], str] | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Running]:
     """Keep the office open until the block ends.
 
@@ -85,7 +88,7 @@ async def running(
         worlds: Followed by the doors, too.
         resources: Writes what ``worlds`` then shows.
         clock: Where the time is read.
-        metrics: Returns the doors' metrics for Prometheus; None: there is no door here.
+        metrics: See `Metrics`; None: there is no door here.
 
     Raises:
         StartError: The pepper or the token's file cannot be used.
@@ -132,11 +135,11 @@ async def running(
         yield Running(admin, portal)
 
 
-def _metrics(render: Callable[[], str]) -> Endpoint:
+def _metrics(told: Metrics) -> Endpoint:
     async def shown(_: web.Request) -> web.StreamResponse:
         return web.Response(
             status=HTTPStatus.OK,
-            text=render(),
+            text=await told(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Awaitable
 from http import HTTPStatus
 from secrets import SystemRandom
 
@@ -16,6 +15,7 @@ from gateway.invoke import Invoker
 from gateway.passing import Passing
 from gateway.problem import Refused, out_of_capacity
 from gateway.proxy import Proxy, answered, refused
+from gateway.recent import Recent
 from gateway.tasks import Background
 from gateway.traffic.breaker import Breaker, Breakers
 from gateway.traffic.retries import Budget, Outcome, Repeating, wait
@@ -49,7 +49,7 @@ class Passage:
         self._proxy, self._invoker = proxy, invoker
         self._clock, self._background = clock, background
         self._breakers = Breakers()
-        self._budgets: OrderedDict[tuple[str, int], Budget] = OrderedDict()
+        self._budgets: Recent[tuple[str, int], Budget] = Recent(MAX_BUDGETS)
 
     async def go(self, call: Passing, headers: CIMultiDict[str]) -> Answer:
         """Return the upstream's answer to ``call``.
@@ -64,7 +64,7 @@ class Passage:
         target, policies = call.route.target, call.route.policies
         if target.mock is not None:
             return target.mock.answer()
-        upstream = _chosen(target, call)
+        upstream = chosen(target, call)
         call.served = upstream.name
         began = self._clock.now()
         try:
@@ -95,16 +95,19 @@ class Passage:
             breaker.ended(permit, good=good, now=self._clock.now())
         return answer
 
-    async def _tried(self, upstream: Upstream, call: Passing, headers: CIMultiDict[str]) -> Answer:
+    def _tried(
+        self, upstream: Upstream, call: Passing, headers: CIMultiDict[str]
+    ) -> Awaitable[Answer]:
+        """Begin one of the ways, which is gone once it is awaited."""
         if upstream.function is not None:
-            return await self._invoked(upstream.function, call, headers)
-        repeating = None if call.upgrades else call.route.policies.repeating
-        if repeating is not None and (whole := await self._replayable(call, repeating)) is not None:
-            return await self._repeated(upstream, repeating, call, headers, whole)
-        route = call.route
-        return await self._proxy.pass_on(
+            return self._invoked(upstream.function, call, headers)
+        route, method = call.route, call.head.method
+        repeating = None if call.upgrades else route.policies.repeating
+        if repeating is not None and method in repeating.methods:
+            return self._repeated(upstream, repeating, call, headers)
+        return self._proxy.pass_on(
             upstream,
-            call.head.method,
+            method,
             route.forwarded(call.head.path, upstream),
             call.query,
             headers=headers,
@@ -113,23 +116,18 @@ class Passage:
             upgrade=call.upgrades,
         )
 
-    async def _replayable(self, call: Passing, repeating: Repeating) -> bytes | None:
-        """Return a body that can be sent again; None: the request is sent once."""
-        if call.head.method not in repeating.methods:
-            return None
-        return await call.whole()
-
     async def _repeated(
         self,
         upstream: Upstream,
         repeating: Repeating,
         call: Passing,
         headers: CIMultiDict[str],
-        body: bytes,
     ) -> Answer:
         """Send a request until it is answered well, or may not be sent again."""
+        body = await call.whole()
         route, method, now = call.route, call.head.method, self._clock.now
-        budget = self._budget(upstream.name, repeating)
+        percent = repeating.budget_percent
+        budget = self._budgets.of((upstream.name, percent), lambda: Budget(percent))
         budget.request(now())
         end, tried = now() + route.timeout, 0
         path = route.forwarded(call.head.path, upstream)
@@ -160,17 +158,6 @@ class Passage:
             if exchange is not None:
                 exchange.close()
             await asyncio.sleep(min(wait(tried, _dice()), max(0.0, end - now())))
-
-    def _budget(self, name: str, repeating: Repeating) -> Budget:
-        place = name, repeating.budget_percent
-        found = self._budgets.get(place)
-        if found is None:
-            found = self._budgets[place] = Budget(repeating.budget_percent)
-            if len(self._budgets) > MAX_BUDGETS:
-                self._budgets.popitem(last=False)
-        else:
-            self._budgets.move_to_end(place)
-        return found
 
     async def _invoked(self, function: str, call: Passing, headers: CIMultiDict[str]) -> Answer:
         whole = await call.whole()
@@ -224,7 +211,8 @@ class Passage:
             logger.debug("mirror failed", extra={"cause": type(error).__name__})
 
 
-def _chosen(target: Target, call: Passing) -> Upstream:
+def chosen(target: Target, call: Passing) -> Upstream:
+    """Return which upstream of ``target`` a call goes to; the same one however often asked."""
     if target.split is None:
         return target.upstreams[0]
     who = f"{call.caller.consumer}/{call.caller.app}"
@@ -244,8 +232,5 @@ def _outcome(exchange: Exchange | None, failure: UpstreamError | None) -> Outcom
 
 
 def _later(exchange: Exchange | None) -> str | None:
-    if exchange is None:
-        return None
-    with suppress(StopIteration):
-        return next(value for name, value in exchange.fields if name.lower() == "retry-after")
-    return None
+    fields = () if exchange is None else exchange.fields
+    return next((value for name, value in fields if name.lower() == "retry-after"), None)

@@ -13,6 +13,7 @@ from gateway.limits.allowance import Allowance
 from gateway.limits.grant import Grant
 from gateway.problem import CONTENT_TYPE, Refused
 from gateway.request import Request
+from gateway.websocket import Tunnel
 
 GONE = 499
 """Status of a call whose client went away first."""
@@ -40,6 +41,8 @@ class Passing:
         sent: Bytes of the answer's body that were handed on.
         trace: The ``traceparent`` that it went on with.
         place: What it takes a place of, of those that calls may have at once; None is none.
+        flaws: What of the answer is counted as wrong: see `gateway.metrics.Metrics.flaw`.
+        tunnel: What it became, when it stopped being HTTP.
     """
 
     id: str
@@ -59,6 +62,13 @@ class Passing:
     sent: int = 0
     trace: str = ""
     place: tuple[str, str] | None = None
+    flaws: tuple[str, ...] = ()
+    tunnel: Tunnel | None = None
+
+    @property
+    def received(self) -> int:
+        """Bytes that the client sent: of the body, and what went through a tunnel."""
+        return self.body.size + (0 if self.tunnel is None else self.tunnel.received)
 
     async def whole(self) -> bytes:
         """Return the whole body of the request.

@@ -1,8 +1,9 @@
 """Request targets in the one spelling that is matched, counted and forwarded.
 
 What two readers could read differently is refused instead of guessed at: dot segments, empty
-segments, escaped slashes, backslashes, control characters and escapes that are no UTF-8. So
-nothing passes the key under another name than the one it is served by.
+segments, escaped slashes, backslashes, control characters, semicolons (some servers cut off what
+follows), escapes of escapes and escapes that are no UTF-8. So nothing passes the key under
+another name than the one it is served by.
 """
 
 import re
@@ -15,12 +16,13 @@ from gateway.problem import Refused
 MAX_TARGET = 8000
 """Most bytes of a request target."""
 
-_SAFE = "-._~!$&'()*+,;=:@"
+_SAFE = "-._~!$&'()*+,=:@"
 _PLAIN = re.compile(rf"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9{re.escape(_SAFE)}]+)+/?|/", re.ASCII)
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.ASCII | re.IGNORECASE)
 _ESCAPE_OR_PLAIN = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*")
 _QUERY = re.compile(r"[\x21-\x7e]*")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\]")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def split(target: str) -> tuple[Path, str]:
         rest = target[absolute.end() :]
         target = rest if rest.startswith("/") else "/" + rest
     path, _, query = target.partition("?")
-    if not _QUERY.fullmatch(query) or "#" in query:
+    if query and (not _QUERY.fullmatch(query) or "#" in query):
         raise _bad("its query holds characters that need an escape")
     return canonical(path), query
 
@@ -79,7 +81,7 @@ def canonical(path: str) -> Path:
 def without(query: str, name: str) -> tuple[str, str | None]:
     """Return ``query`` without the parameter ``name``, and that parameter's value if given.
 
-    Everything else keeps its spelling and order. Of several values the first counts.
+    Everything else keeps its spelling and order. Of several values none counts: it is empty.
     """
     if not query:
         return query, None
@@ -87,7 +89,7 @@ def without(query: str, name: str) -> tuple[str, str | None]:
     for part in query.split("&"):
         key, _, value = part.partition("=")
         if key == name or ("%" in key and unquote(key) == name):
-            found = found if found is not None else unquote(value)
+            found = "" if found is not None else unquote(value)
         else:
             kept.append(part)
     return (query, None) if found is None else ("&".join(kept), found)
@@ -100,6 +102,10 @@ def _segment(raw: str) -> str:
         raise _bad("it holds an escape that is no UTF-8") from None
     if _FORBIDDEN.search(text):
         raise _bad("it holds an escaped slash, a backslash or a control character")
+    if ";" in text:
+        raise _bad("it holds a semicolon")
+    if "%" in text and _ESCAPE.search(text):
+        raise _bad("it holds an escape of an escape")
     return text
 
 

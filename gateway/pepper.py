@@ -1,5 +1,7 @@
 """Secrets of the gateway: files for their owner only, made at first use."""
 
+import hashlib
+import hmac
 import os
 import secrets
 import stat
@@ -7,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wherry.errors import StartError
+from wherry.store import Store
+
+MARK = "pepper"
+"""Key of the record by which the Store knows whose pepper its keys were made under."""
 
 _BYTES = 32
 
@@ -24,6 +30,16 @@ def pepper(path: Path) -> bytes:
             "restore it, or remove it and make every key anew"
         )
     return read
+
+
+async def familiar(store: Store, secret: bytes) -> bool:
+    """Return whether ``secret`` is the one that was used with ``store`` last, or the first."""
+    mark = hmac.digest(secret, MARK.encode(), hashlib.sha256)
+    before = await store.get(MARK)
+    if before is not None and hmac.compare_digest(before.body, mark):
+        return True
+    await store.put(MARK, mark)
+    return before is None
 
 
 def kept(what: str, path: Path, made: Callable[[], bytes]) -> bytes:

@@ -6,8 +6,9 @@ from http import HTTPStatus
 
 from gateway.call import Answer
 from gateway.problem import Refused
-from gateway.traffic.cache.caching import Caching, Keep
+from gateway.traffic.cache.caching import Caching
 from gateway.traffic.cache.kept import Cache
+from gateway.traffic.cache.outcome import Keep
 from wherry.errors import WherryError
 
 

@@ -7,14 +7,14 @@ and everything behind them needs a key.
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import quote
 
 from multidict import CIMultiDict
 
-from gateway import accesslog, fields, path, trace
+from gateway import accesslog, fields, malformed, path, trace
 from gateway.admission import Admission
 from gateway.authn.oauth import PATHS as TOKEN_SERVER
 from gateway.body import Body
@@ -28,6 +28,7 @@ from gateway.request import Request
 from gateway.traffic.cors import OWN as SHARING_FIELDS
 from gateway.treatment import counted_at_end
 from gateway.usage import REQUESTS, Usage
+from gateway.websocket import Switched
 from wherry.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Pipeline:
         self._parts, self._clock = parts, clock
         self._admission = Admission(catalogue, parts, clock)
         self._most, self._under_way = most, 0
+        self._chance = trace.Chance()
         self._busy: dict[tuple[str, str], int] = {}
         self.draining = False
         self.metrics = Metrics()
@@ -114,12 +116,13 @@ class Pipeline:
         if self._admission.catalogue.settings.access_log:
             accesslog.write(trail, status, seconds, self._clock)
         if logger.isEnabledFor(logging.DEBUG):
-            where = trail.request.target.partition("?")[0][:_LOGGED]
+            where = accesslog.shown(trail.request.target)[:_LOGGED]
             seen = {"method": trail.request.method, "path": where, "status": status}
             logger.debug("call", extra=seen)
 
     async def _handle(self, trail: Trail) -> Answer:
         request, admission = trail.request, self._admission
+        malformed.check(request.method, request.protocol, request.headers)
         where, query = path.split(request.target)
         if where.text in (HEALTHY, READY):
             return self._health(where.text)
@@ -129,9 +132,12 @@ class Pipeline:
         if head.method == "OPTIONS" and (agreed := admission.preflight(head)) is not None:
             return agreed
         call = await admission.admitted(trail, head, admission.found(head))
-        await self._parts.recorder.reserve()
+        if not self._parts.recorder.reserved():
+            await self._parts.recorder.reserve()
         trail.call = call
         answer = await self._passed_on(call)
+        if call.upgrades and isinstance(answer, Switched):
+            call.tunnel = answer.tunnel
         trail.overhead = self._clock.now() - trail.began - call.upstream
         if admission.catalogue.settings.timing:
             answer.headers.add("Server-Timing", f"gateway;dur={trail.overhead * 1000:.2f}")
@@ -140,25 +146,25 @@ class Pipeline:
             _say(answer, call.route, head)
         return answer
 
-    async def _passed_on(self, call: Passing) -> Answer:
+    def _passed_on(self, call: Passing) -> Awaitable[Answer]:
+        """Begin the call's way, which is gone once it is awaited."""
         head, route = call.head, call.route
         headers = fields.onward(
             head.headers,
             peer=head.peer,
-            host=head.headers.get("Host", ""),
+            host=head.authority,
             consumer=call.caller.consumer,
             scheme=head.scheme,
+            secrets=route.authentication.secret_fields,
         )
-        for name in route.authentication.secret_fields:
-            headers.popall(name, None)
         if call.caller.subject is not None:
             headers["X-Wherry-Subject"] = quote(call.caller.subject)
-        call.trace = trace.carried_on(headers, os.urandom)
+        call.trace = trace.carried_on(headers, self._chance)
         most = route.policies.max_calls
         if most is not None:
             self._take_place(call, most)
         way = self._parts.passage if route.policies.plain else self._parts.treatment
-        return await way.go(call, headers)
+        return way.go(call, headers)
 
     def _refused(self, trail: Trail, refused: Refused) -> Answer:
         trail.refused = refused
@@ -196,6 +202,8 @@ class Pipeline:
                 call.terms.allowance, caller, route.product, route.operation, call.amounts
             )
         self.metrics.count(route.product, route.operation, status, seconds, trail.overhead)
+        for flaw in call.flaws:
+            self.metrics.flaw(route.product, flaw)
         self._parts.recorder.record(
             Usage(
                 call.id,
@@ -207,8 +215,8 @@ class Pipeline:
                 call.terms.plan,
                 caller.credential,
                 status,
-                {REQUESTS: route.cost, **call.amounts},
-                {"method": call.head.method, "route": route.template, "version": route.version},
+                {**_units(route.cost), **call.amounts} if call.amounts else _units(route.cost),
+                _labels(call.head.method, route.template, route.version),
                 refused,
             )
         )
@@ -270,6 +278,18 @@ class _Ending:
             await self._pieces.aclose()  # type: ignore[attr-defined]
         finally:
             self._pipeline.ended(self._trail, self._status)
+
+
+@lru_cache(64)
+def _units(cost: int) -> Mapping[str, int]:
+    """Return what a call comes to of which nothing more is measured."""
+    return {REQUESTS: cost}
+
+
+@lru_cache(4096)
+def _labels(method: str, route: str, version: str) -> Mapping[str, str]:
+    """Return what usage says more of a call: often the same object."""
+    return {"method": method, "route": route, "version": version}
 
 
 def _say(answer: Answer, route: Route, head: Head) -> None:

@@ -1,6 +1,8 @@
 """Requests to services of the mesh and to outside servers, streamed both ways."""
 
 import logging
+import re
+from collections.abc import Awaitable
 from http import HTTPStatus
 from pathlib import Path
 
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 TUNNEL_SECONDS = 300.0
 """How long a WebSocket may be silent."""
+
+_REASON = re.compile(r"[\t\x20-\x7e]{1,200}")
 
 
 class Proxy:
@@ -74,7 +78,7 @@ class Proxy:
             raise refused(error, seconds) from None
         return answered(exchange, seconds)
 
-    async def exchange(
+    def exchange(
         self,
         upstream: Upstream,
         method: str,
@@ -85,8 +89,8 @@ class Proxy:
         body: Body | bytes,
         seconds: float,
         upgrade: str | None = None,
-    ) -> Exchange:
-        """Send a request; see `Client.exchange`.
+    ) -> Awaitable[Exchange]:
+        """Send a request, once it is awaited; see `Client.exchange`.
 
         Raises:
             Refused: 503, there is no mesh.
@@ -100,7 +104,7 @@ class Proxy:
             raise out_of_capacity("This gateway is not connected to the mesh.")
         else:
             place, host = self._mesh, upstream.service or ""
-        return await self._client.exchange(
+        return self._client.exchange(
             place,
             method,
             f"{path}?{query}" if query else path,
@@ -147,7 +151,7 @@ class Pieces:
 def answered(exchange: Exchange, seconds: float) -> Answer:
     """Return the answer that ``exchange`` is."""
     headers = fields.back(exchange.fields)
-    reason = exchange.reason or None
+    reason = exchange.reason if _REASON.fullmatch(exchange.reason) else None
     if exchange.status == websocket.SWITCHING:
         tunnel = Tunnel(exchange, TUNNEL_SECONDS)
         return Switched(exchange.status, headers, tunnel, reason, tunnel)

@@ -103,6 +103,10 @@ class Recorder:
         self._count += 1
         return f"{self._boot}-{self._count:x}"
 
+    def reserved(self) -> bool:
+        """Take a place if one is free; then `record` must follow."""
+        return self._places.taken()
+
     async def reserve(self) -> None:
         """Wait for a place; then `record` must follow."""
         await self._places.take()
@@ -189,9 +193,10 @@ class Recorder:
         batch = self._next_batch(kept)
         try:
             await self._do(batch.write, kept)
-        except OSError:
+        except OSError as error:
             if self._keeps:
-                logger.exception("usage cannot be kept", extra={"waiting": len(self._waiting)})
+                extra = {"waiting": len(self._waiting), "why": str(error)}
+                logger.warning("usage cannot be kept", extra=extra)
             self._keeps = False
             await asyncio.sleep(_RETRY_SECONDS)
             return
@@ -274,9 +279,10 @@ class Recorder:
                 if not held:
                     return 0
                 await self._store.append(LOG, held)
-            except (WherryError, OSError):
+            except (WherryError, OSError) as error:
                 if self._sends:
-                    logger.exception("usage cannot be sent", extra={"bytes": kept.size})
+                    extra = {"bytes": kept.size, "why": str(error)}
+                    logger.warning("usage cannot be sent", extra=extra)
                 self._sends = False
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue

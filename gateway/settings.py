@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 
 from gateway import door
 from gateway.invoke import Signer
@@ -17,13 +18,14 @@ class Settings:
     Attributes:
         pepper: File of the secret under which key digests are made; made at first use.
         address: Where to listen.
+        listener: Bound already, in place of ``address``: a parent holds it; None: there is none.
         lambda_url: The Lambda API, like ``http://127.0.0.1:9001``; None: no functions.
         signer: Signs requests to the Lambda API; None: it checks no signatures.
         mesh: Unix socket of the outbound HTTP listener of the gateway's Envoy; None: no
             services.
         max_calls: Most calls under way at once; more get 503.
         max_callers: See `gateway.limits.limits.Limits`.
-        shared: Whether other processes listen at the same address and count the same limits.
+        shared: Whether other processes count the same limits.
         max_unwritten: See `gateway.recorder.Recorder`.
         max_connections: Most connections of clients at once; more are hung up on.
         journal: Folder where usage is kept until the Store has it; None: in memory.
@@ -36,6 +38,7 @@ class Settings:
 
     pepper: Path
     address: Address = field(default_factory=lambda: Address(port=8000))
+    listener: socket | None = None
     lambda_url: str | None = None
     signer: Signer | None = None
     mesh: Path | None = None

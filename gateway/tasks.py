@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -63,3 +64,28 @@ async def owned() -> AsyncIterator[asyncio.TaskGroup]:
             failure = error
     if failure is not None:
         raise failure
+
+
+class _Ended(Exception):
+    """The block ended, and so do its tasks."""
+
+
+@asynccontextmanager
+async def given_up() -> AsyncIterator[asyncio.TaskGroup]:
+    """Own tasks that are given up when the block ends; an error of the block leaves as it is."""
+    failure: Exception | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            try:
+                yield group
+            except Exception as error:
+                failure = error
+            _end()
+    except* _Ended:
+        pass
+    if failure is not None:
+        raise failure
+
+
+def _end() -> NoReturn:
+    raise _Ended

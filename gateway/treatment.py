@@ -7,14 +7,15 @@ from http import HTTPStatus
 from multidict import CIMultiDict
 
 from gateway.call import Answer
-from gateway.passage import Passage
+from gateway.passage import Passage, chosen
 from gateway.passing import Passing
 from gateway.pieces import Kept, closed, gathered
 from gateway.problem import Refused
 from gateway.tasks import Background
 from gateway.traffic.cache.asked import Asked
-from gateway.traffic.cache.caching import Caching, Forward, Hit, Keep
+from gateway.traffic.cache.caching import Caching
 from gateway.traffic.cache.kept import Cache
+from gateway.traffic.cache.outcome import Forward, Hit, Keep
 from gateway.traffic.meters import MOST_BODY, Measured, Meters
 from gateway.traffic.openapi.contract import Contract
 from gateway.traffic.transform import Transformer, forget_body
@@ -58,7 +59,11 @@ class Treatment:
         if caching is None or call.upgrades:
             return await self._changed(call, headers)
         asked = Asked(
-            call.head, call.route.product, call.caller, call.route.authentication.secret_fields
+            call.head,
+            call.route.product,
+            call.caller,
+            call.route.authentication.secret_fields,
+            _variant(call),
         )
         found = caching.look(self._cache, asked, self._now())
         if isinstance(found, Hit):
@@ -138,6 +143,18 @@ class Treatment:
         return self._clock.unix_ns() / 1e9
 
 
+def _variant(call: Passing) -> str:
+    """Return all that an answer depends on beside its URI, its fields and the consumer."""
+    route = call.route
+    parts: list[object] = [route.template, sorted(route.methods), route.headers]
+    if route.target.split is not None:
+        parts.append(chosen(route.target, call).name)
+    if route.policies.transformer is not None and (about := route.policies.transformer.about):
+        facts = _facts(call)
+        parts += [text.fill(facts) for text in about]
+    return repr(parts)
+
+
 def _facts(call: Passing) -> Facts:
     head, caller = call.head, call.caller
     return Facts(
@@ -193,6 +210,7 @@ async def _held_against(call: Passing, answer: Answer, contract: Contract, refus
     found = contract.response(head.method, head.path, answer.status, answer.headers, body)
     if not found:
         return
+    call.flaws += ("document",)
     places = [each.where for each in found]
     seen = {"product": call.route.product, "operation": call.route.operation, "places": places}
     logger.warning("answer does not keep to the document", extra=seen)
@@ -205,6 +223,7 @@ def _count(call: Passing, found: Measured) -> None:
     for meter, amount in found.amounts.items():
         call.amounts[meter] = call.amounts.get(meter, 0) + amount
     for meter in found.refused:
+        call.flaws += ("amount",)
         logger.warning(
             "amount refused", extra={"product": call.route.product, "meter": meter, "call": call.id}
         )
@@ -215,7 +234,7 @@ def counted_at_end(call: Passing, meters: Meters, seconds: float) -> None:
     found = meters.read(
         CIMultiDict(),
         None,
-        bytes_in=call.body.size,
+        bytes_in=call.received,
         bytes_out=call.sent,
         milliseconds=int(seconds * 1000),
     )

@@ -1,1 +1,1 @@
-"""Mixer's policy half: decisions, limits and the ext_authz service."""
+"""Mixer's policy half: decisions and the ext_authz service."""

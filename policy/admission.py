@@ -22,8 +22,8 @@ class Admitted:
     Attributes:
         product: Whose request it is.
         headers: Set on the request, in place of what the client sent under these names.
-        removed: Header fields that are not sent on: they hold secrets.
-        removed_parameters: Query parameters that are not sent on.
+        removed: Header fields that are not sent on: they hold secrets, or what only we may say.
+        target: Path and query that are sent on; None keeps those of the request.
         answer: Fields that go with the answer.
         usage: What the access log says of the request, in one line; empty is nothing.
     """
@@ -31,7 +31,7 @@ class Admitted:
     product: str
     headers: Mapping[str, str] = field(default_factory=dict)
     removed: Sequence[str] = ()
-    removed_parameters: Sequence[str] = ()
+    target: str | None = None
     answer: Mapping[str, str] = field(default_factory=dict)
     usage: str = ""
 
@@ -45,12 +45,14 @@ class Rejected:
         status: Of the answer.
         headers: Of the answer.
         body: Of the answer.
+        detail: The same for people, in one line; what clients of gRPC get.
     """
 
     product: str
     status: HTTPStatus
     headers: Mapping[str, str]
     body: str
+    detail: str = ""
 
 
 class Admission(Protocol):

@@ -9,7 +9,6 @@ class Verdict(StrEnum):
 
     ALLOW = "allow"
     DENY = "deny"
-    OVER_LIMIT = "over_limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +17,14 @@ class Decision:
 
     Attributes:
         verdict: What was decided.
-        rule: Id of the rule or limit that decided; empty when none matched.
+        rule: Id of the rule that decided; empty when none matched.
         reason: One phrase for people, without data of the request's body, keys or secrets.
-        remaining: Whole units that may still be spent at once; None without a limit.
-        retry_after: Seconds until the same request would pass; None when waiting does not
-            help or is not needed.
         shadow: The verdict is reported, not enforced.
     """
 
     verdict: Verdict
     rule: str
     reason: str
-    remaining: int | None = None
-    retry_after: float | None = None
     shadow: bool = False
 
     @property

@@ -36,6 +36,12 @@ class Check:
     host: str = ""
     address: str = ""
 
+    @property
+    def grpc(self) -> bool:
+        """Whether the client expects an answer of gRPC, as Envoy finds it."""
+        content_type = self.headers.get("content-type", "")
+        return content_type == "application/grpc" or content_type.startswith("application/grpc+")
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
@@ -101,13 +107,15 @@ class Engine:
     @classmethod
     def of(cls, world: World) -> "Engine":
         """Prepare the check policies of ``world``."""
-        by_service: dict[str, tuple[_Policy, ...]] = dict.fromkeys(world.services, ())
+        guarded = world.guarded()
+        known = (*world.services, *guarded)
+        by_service: dict[str, tuple[_Policy, ...]] = dict.fromkeys(known, ())
         for name in sorted(world.check_policies):
             policy = world.check_policies[name]
             prepared = _prepared(policy)
             for service in dict.fromkeys(policy.spec.services):
                 by_service[service] = (*by_service.get(service, ()), prepared)
-        return cls(by_service, world.guarded())
+        return cls(by_service, guarded)
 
     def decide(self, check: Check) -> Decision:
         """Return the decision and the rule that made it.

@@ -50,7 +50,7 @@ class Authorization:
         decision = engine.decide(check)
         if not decision.passes or check.service not in engine.guarded:
             self.tally.add(decision)
-            return wire.response(decision)
+            return wire.response(decision, grpc=check.grpc)
         return await self._admit(check)
 
     async def _admit(self, check: Check) -> bytes:
@@ -59,14 +59,14 @@ class Authorization:
                 Verdict.DENY, "", f"service {check.service}: no one here knows its product's keys"
             )
             self.tally.add(decision)
-            return wire.response(decision)
+            return wire.response(decision, grpc=check.grpc)
         given = await self._admission.admit(check)
         rule = f"product {given.product}"
         if isinstance(given, Admitted):
             self.tally.add(Decision(Verdict.ALLOW, rule, "admitted"))
             return wire.admitted(given)
         self.tally.add(Decision(Verdict.DENY, rule, "rejected"))
-        return wire.rejected(given)
+        return wire.rejected(given, grpc=check.grpc)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what a gRPC server needs to route calls here."""

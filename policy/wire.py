@@ -5,6 +5,7 @@ Source: https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/service/auth/v3/exte
 
 import json
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -43,13 +44,30 @@ MESSAGES = messages(
     Status(google.rpc.Status) code:i32=1 message:s=2
     HttpStatus(envoy.type.v3.HttpStatus) code:enum=1
     DeniedHttpResponse(envoy.service.auth.v3.DeniedHttpResponse) status:HttpStatus=1 headers:*HeaderValueOption=2 body:s=3
-    OkHttpResponse(envoy.service.auth.v3.OkHttpResponse) headers:*HeaderValueOption=2 headers_to_remove:*s=5 response_headers_to_add:*HeaderValueOption=6 query_parameters_to_remove:*s=8
+    OkHttpResponse(envoy.service.auth.v3.OkHttpResponse) headers:*HeaderValueOption=2 headers_to_remove:*s=5 response_headers_to_add:*HeaderValueOption=6
     CheckResponse(envoy.service.auth.v3.CheckResponse) status:Status=1 denied_response:DeniedHttpResponse=2@http_response ok_response:OkHttpResponse=3@http_response dynamic_metadata:.google.protobuf.Struct=4
     """,  # noqa: E501
 )
 """Classes of the messages, with the fields that are read or written here."""
 
-_OK, _PERMISSION_DENIED, _FORBIDDEN = 0, 7, 403
+_OK, _PERMISSION_DENIED = 0, 7
+_FAILED_PRECONDITION, _INTERNAL = 9, 13
+_GRPC = {
+    HTTPStatus.BAD_REQUEST: 3,  # INVALID_ARGUMENT
+    HTTPStatus.UNAUTHORIZED: 16,  # UNAUTHENTICATED
+    HTTPStatus.PAYMENT_REQUIRED: 8,  # RESOURCE_EXHAUSTED
+    HTTPStatus.FORBIDDEN: _PERMISSION_DENIED,
+    HTTPStatus.NOT_FOUND: 12,  # UNIMPLEMENTED
+    HTTPStatus.METHOD_NOT_ALLOWED: 12,
+    HTTPStatus.TOO_MANY_REQUESTS: 8,
+    HTTPStatus.SERVICE_UNAVAILABLE: 14,  # UNAVAILABLE
+    HTTPStatus.GATEWAY_TIMEOUT: 14,
+}
+"""What clients of gRPC get for a refusal.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+"""
+
 _OVERWRITE = 2
 """``OVERWRITE_IF_EXISTS_OR_ADD`` of ``HeaderAppendAction``."""
 
@@ -97,42 +115,73 @@ def check(request: bytes, metadata: Iterable[tuple[str, str | bytes]] = ()) -> C
     )
 
 
-def response(decision: Decision) -> bytes:
+def response(decision: Decision, *, grpc: bool = False) -> bytes:
     """Write the CheckResponse for ``decision``.
 
     A refusal is 403 with a problem document; the rule's name and its reason are told to the
     caller, so that whoever reads the answer knows what to change.
 
+    Args:
+        decision: What was decided.
+        grpc: Whether the request is one of gRPC, see `rejected`.
+
     Source: RFC 9457
     """
-    return _ALLOWED if decision.passes else _refusal(decision)
+    if decision.passes:
+        return _ALLOWED
+    problem = {
+        "type": "about:blank",
+        "title": "Forbidden",
+        "status": HTTPStatus.FORBIDDEN.value,
+        "detail": decision.reason,
+        "rule": decision.rule,
+    }
+    content_type = {"content-type": "application/problem+json"}
+    text = json.dumps(problem)
+    given = Rejected(decision.rule, HTTPStatus.FORBIDDEN, content_type, text, decision.reason)
+    return rejected(given, grpc=grpc)
 
 
 def admitted(given: Admitted) -> bytes:
     """Write the CheckResponse that lets a request of a product pass."""
     removed = [name for name in given.removed if name.lower() not in given.headers]
+    target = {} if given.target is None else {":path": given.target}
     return _bytes(
         status={"code": _OK},
         ok_response={
-            "headers": _options(given.headers),
+            "headers": _options({**given.headers, **target}),
             "headers_to_remove": removed,
             "response_headers_to_add": _options(given.answer),
-            "query_parameters_to_remove": list(given.removed_parameters),
         },
         dynamic_metadata={USAGE_KEY: given.usage},
     )
 
 
-def rejected(given: Rejected) -> bytes:
-    """Write the CheckResponse that refuses a request of a product."""
+def rejected(given: Rejected, *, grpc: bool = False) -> bytes:
+    """Write the CheckResponse that refuses a request.
+
+    Args:
+        given: Why.
+        grpc: Whether the request is one of gRPC. Its client gets a status of gRPC, of which Envoy
+            would choose UNAVAILABLE for a limit that is reached, and one line of text.
+    """
+    headers, body = given.headers, given.body
+    if grpc:
+        kept = {name: text for name, text in headers.items() if name.lower() != "content-type"}
+        headers, body = {**kept, "grpc-status": str(_grpc_status(given.status))}, given.detail
     return _bytes(
         status={"code": _PERMISSION_DENIED, "message": given.product},
         denied_response={
             "status": {"code": given.status.value},
-            "headers": _options(given.headers),
-            "body": given.body,
+            "headers": _options(headers),
+            "body": body,
         },
     )
+
+
+def _grpc_status(status: HTTPStatus) -> int:
+    default = _INTERNAL if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _FAILED_PRECONDITION
+    return _GRPC.get(status, default)
 
 
 def _options(headers: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -140,25 +189,6 @@ def _options(headers: Mapping[str, str]) -> list[dict[str, Any]]:
         {"header": {"key": name.lower(), "value": value}, "append_action": _OVERWRITE}
         for name, value in headers.items()
     ]
-
-
-def _refusal(decision: Decision) -> bytes:
-    problem = {
-        "type": "about:blank",
-        "title": "Forbidden",
-        "status": _FORBIDDEN,
-        "detail": decision.reason,
-        "rule": decision.rule,
-    }
-    content_type = {"header": {"key": "content-type", "value": "application/problem+json"}}
-    return _bytes(
-        status={"code": _PERMISSION_DENIED, "message": decision.rule},
-        denied_response={
-            "status": {"code": _FORBIDDEN},
-            "headers": [content_type],
-            "body": json.dumps(problem),
-        },
-    )
 
 
 def _bytes(**fields: Any) -> bytes:

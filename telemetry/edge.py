@@ -7,6 +7,18 @@ from typing import Literal
 UNKNOWN = "unknown"
 """Stands where Envoy could not tell."""
 
+_AS_HTTP = dict(
+    enumerate((200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401))
+)
+"""HTTP's statuses for those of gRPC.
+
+Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+"""
+
+_CANCELLED = 1
+_LEFT = frozenset({"DC", "DR"})
+"""Flags of a client that left; the program had no time to send a status."""
+
 Reporter = Literal["source", "destination", "unknown"]
 """Which of the two Envoys on the way of a request reports it."""
 
@@ -49,6 +61,7 @@ class Entry:
             when it was not asked.
         received: Bytes of the request's body.
         sent: Bytes of the answer's body.
+        grpc_status: Of a call of gRPC; None of others, and where it is not known.
     """
 
     edge: Edge
@@ -56,11 +69,19 @@ class Entry:
     usage: str = ""
     received: int = 0
     sent: int = 0
+    grpc_status: int | None = None
 
     @property
     def status(self) -> int:
-        """Of the answer; 0 when the caller left before there was one."""
-        return self.edge.code
+        """Of the answer; 0 when the caller left before there was one.
+
+        A call of gRPC always ends with 200 in HTTP; its own status is told as HTTP would.
+        """
+        if self.grpc_status is None or self.edge.code != HTTPStatus.OK:
+            return self.edge.code
+        if not _LEFT.isdisjoint(self.edge.flags.split(",")):
+            return _AS_HTTP[_CANCELLED]
+        return _AS_HTTP.get(self.grpc_status, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 OVERFLOW = Edge("unknown", "overflow", UNKNOWN, "overflow", UNKNOWN, 0, "http", "-")

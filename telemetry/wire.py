@@ -82,7 +82,10 @@ Source: https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/observability
 MAX_TAG = 128
 """Longer names of services and versions are cut."""
 
-MAX_USAGE = 4096
+MAX_DIGITS = 3
+"""Longer numbers of gRPC statuses are none."""
+
+MAX_USAGE = 16 << 10
 """Most bytes of what is said of a product's use; what is longer is none of ours."""
 
 RESPONSE: bytes = MESSAGES["StreamAccessLogsResponse"]().SerializeToString()
@@ -153,12 +156,17 @@ def _entry(log: Any) -> Entry:
         _usage(tags.get("usage", b"")),
         log.request.request_body_bytes,
         log.response.response_body_bytes,
+        _number(tags.get("grpc_status", b"")) if grpc else None,
     )
 
 
 def _usage(value: bytes) -> str:
     """Return what the check service said; Envoy writes a dash where it said nothing."""
     return "" if value == b"-" or len(value) > MAX_USAGE else value.decode("utf-8", "replace")
+
+
+def _number(value: bytes) -> int | None:
+    return int(value) if value.isdigit() and len(value) <= MAX_DIGITS else None
 
 
 def _tag(value: bytes | None) -> str:

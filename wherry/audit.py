@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -57,6 +58,21 @@ class Entry:
     def decode(cls, body: bytes) -> "Entry":
         """Read what `encode` wrote."""
         return cls(**json.loads(body))
+
+
+async def noted(
+    store: Store,
+    *,
+    at_ns: int,
+    actor: str,
+    verb: str,
+    subject: str,
+    before: object = None,
+    after: object = None,
+) -> None:
+    """Append one change, which was never noted before; see `Entry` for the arguments."""
+    entry = Entry(secrets.token_hex(8), at_ns, actor, verb, subject, before, after)
+    await wrote(store, [entry])
 
 
 async def wrote(store: Store, entries: Sequence[Entry]) -> None:

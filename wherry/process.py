@@ -31,6 +31,7 @@ class Command:
         environment: Variables, all of them.
         folder: Where it runs; None is where we run.
         log: File that takes its output, appended; None lets it write where we do.
+        fds: Open files of ours that it gets, under the same numbers.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     folder: Path | None = None
     log: Path | None = None
+    fds: Sequence[int] = ()
 
 
 def binary(name: str, way_out: str) -> str:
@@ -106,6 +108,7 @@ async def running(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=command.fds,
         )
     finally:
         if output is not None:

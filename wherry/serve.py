@@ -91,6 +91,18 @@ def reserved(part: str, address: Address) -> socket.socket:
     return shared_by(part, address)
 
 
+def shared_among(part: str, address: Address, count: int) -> list[socket.socket]:
+    """Return ``count`` (at least 1) bound sockets of one port, for as many child processes.
+
+    The kernel deals connections out among those that are listened at.
+
+    Raises:
+        PortInUse: Another program has it.
+    """
+    first = reserved(part, address)
+    return [first, *(shared_by(part, bound(first)) for _ in range(count - 1))]
+
+
 def shared_by(part: str, address: Address) -> socket.socket:
     """Return a bound TCP socket whose port other processes of ours may share.
 

@@ -1,15 +1,17 @@
 """Several processes at one address: a parent starts them, starts them again, and replaces them.
 
 The kernel deals connections out among the processes that listen there with SO_REUSEPORT. The
-parent serves no client.
+parent serves no client. It may hold the sockets for them, one for each worker: then what waits in
+a socket to be accepted is not lost with a worker that goes, its successor takes it.
 """
 
 import asyncio
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -28,6 +30,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds before a worker that died is started again; doubled each time one dies young."""
 GROWN_UP = 10.0
 """Seconds after which a life counts as a good one and the pause is short again."""
+
+SOCKET = "WHERRY_WORKER_SOCKET"
+"""Variable that tells a worker the number of the open socket that it gets from its parent."""
 
 _READY = "ready"
 _LONGEST_NOTE = 64
@@ -62,12 +67,23 @@ def announce(told: Path) -> None:
             ) from None
 
 
+def inherited() -> socket.socket | None:
+    """Return the bound socket that the parent of this process holds for it, if there is one."""
+    number = os.environ.pop(SOCKET, None)
+    if number is None:
+        return None
+    sock = socket.socket(fileno=int(number))
+    sock.setblocking(False)
+    return sock
+
+
 @dataclass(slots=True)
 class _Keeper:
     """Keeps one worker alive.
 
     Attributes:
         number: Of the worker that lives now.
+        slot: Which of the sockets is its; a worker and the one that takes its place share it.
         serves: Whether that one does.
         tried: Set when the first one serves or failed.
         failure: Why the first one did not come to serve.
@@ -75,6 +91,7 @@ class _Keeper:
     """
 
     number: int
+    slot: int
     serves: bool = False
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     failure: StartError | None = None
@@ -88,12 +105,18 @@ class Workers:
         command: What to run, by the number of the worker.
         group: Owns the tasks.
         grace: Seconds that a worker has to end.
+        sockets: See `supervised`.
     """
 
     def __init__(
-        self, command: Callable[[int], Command], group: asyncio.TaskGroup, grace: float = GRACE
+        self,
+        command: Callable[[int], Command],
+        group: asyncio.TaskGroup,
+        grace: float = GRACE,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self._command, self._group, self._grace = command, group, grace
+        self._sockets = sockets
         self._numbers = count(1)
         self._keepers: list[_Keeper] = []
         self._replacing = asyncio.Lock()
@@ -103,13 +126,18 @@ class Workers:
         """Numbers of the workers that serve now."""
         return tuple(keeper.number for keeper in self._keepers if keeper.serves)
 
+    @property
+    def living(self) -> tuple[int, ...]:
+        """Numbers of the workers that serve, start or end now."""
+        return tuple(keeper.number for keeper in self._keepers)
+
     async def start(self, workers: int) -> None:
-        """Start so many more; return when all of them serve.
+        """Start so many; return when all of them serve.
 
         Raises:
             StartError: One of them ended, or did not serve within `START_WITHIN` seconds.
         """
-        started = [self._begin() for _ in range(workers)]
+        started = [self._begin(slot) for slot in range(workers)]
         for keeper in started:
             await self._settled(keeper)
 
@@ -121,7 +149,7 @@ class Workers:
         """
         async with self._replacing:
             for old in tuple(self._keepers):
-                await self._settled(self._begin())
+                await self._settled(self._begin(old.slot))
                 await self._end(old)
 
     async def end(self) -> None:
@@ -138,8 +166,8 @@ class Workers:
                 keeper.tried.set()
                 logger.info("worker serves", extra={"worker": keeper.number})
 
-    def _begin(self) -> _Keeper:
-        keeper = _Keeper(next(self._numbers))
+    def _begin(self, slot: int) -> _Keeper:
+        keeper = _Keeper(next(self._numbers), slot)
         keeper.task = self._group.create_task(self._keep(keeper), name="worker")
         self._keepers.append(keeper)
         return keeper
@@ -170,7 +198,7 @@ class Workers:
         loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
         while True:
             born = loop.time()
-            async with running(self._command(keeper.number), grace=self._grace) as process:
+            async with running(self._run(keeper), grace=self._grace) as process:
                 status = await process.wait()
             keeper.serves = False
             if not keeper.tried.is_set():
@@ -190,6 +218,14 @@ class Workers:
             pause = min(2 * pause, LONGEST_PAUSE)
             keeper.number = next(self._numbers)
 
+    def _run(self, keeper: _Keeper) -> Command:
+        command = self._command(keeper.number)
+        if not self._sockets:
+            return command
+        number = self._sockets[keeper.slot].fileno()
+        environment = {**command.environment, SOCKET: str(number)}
+        return replace(command, environment=environment, fds=(number,))
+
 
 @dataclass(slots=True)
 class _Notes(asyncio.DatagramProtocol):
@@ -204,7 +240,12 @@ class _Notes(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def supervised(
-    workers: int, command: Callable[[int], Command], folder: Path, *, grace: float = GRACE
+    workers: int,
+    command: Callable[[int], Command],
+    folder: Path,
+    *,
+    grace: float = GRACE,
+    sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Workers]:
     """Run ``workers`` (at least 1) processes until the block ends; enter when all of them serve.
 
@@ -216,13 +257,15 @@ async def supervised(
             `announce` when it serves, and at SIGTERM it ends what is under way and then itself.
         folder: Short-named and for this call alone; see `place`.
         grace: Seconds that a worker has for that.
+        sockets: Bound, one for each worker, which finds its own with `inherited`; none: each
+            worker makes its own.
 
     Raises:
         StartError: A worker does not start.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
-        made = Workers(command, group, grace)
+        made = Workers(command, group, grace, sockets)
         notes = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notes.bind(str(folder / _READY))
         notes.setblocking(False)

@@ -12,6 +12,9 @@ PILOT = "wherry/xds"
 CHECKERS = frozenset({"gateway", "egress"})
 """Roles whose Envoys look after programs for all; a sidecar is there for its own."""
 
+FLUSH = 0.2
+"""Seconds that an entry of an Envoy's access log waits at most."""
+
 MAX_REGEX = 100_000
 """Largest compiled regular expression of a route; Envoy's own limit, 100, refuses common ones."""
 

@@ -1,6 +1,7 @@
 """The API gateway alone, on a chosen event loop: `CATALOGUE STATE MESH PORT LOOP`.
 
 The keys of consumer ``bench`` are made first: `KEYS` of them; the last one's text is printed.
+`DOOR=lean`: its door is that of `parts.lean_door`.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import uvloop
 from gateway import keyring
 from gateway.app import Settings, running
 from gateway.pepper import pepper
+from parts import lean_door
 from wherry.clock import SystemClock
 from wherry.config import load
 from wherry.config.watch import Worlds
@@ -34,6 +36,8 @@ async def keys(store: Store, secret: bytes, count: int) -> str:
 async def main(catalogue: Path, state: Path, mesh: Path, port: int) -> None:
     """Serve until SIGINT."""
     collect_rarely()
+    if os.environ.get("DOOR") == "lean":
+        lean_door.take_the_place_of_the_real_one()
     settings = Settings(
         pepper=state / "pepper",
         address=Address(port=port),

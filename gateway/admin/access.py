@@ -1,6 +1,5 @@
 """Endpoints of tokens and of the audit log."""
 
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -9,7 +8,7 @@ from pydantic import Field
 
 from gateway.admin import asked, described, tokens
 from gateway.admin.endpoint import NOTE, Endpoint, Role
-from gateway.admin.tokens import Token
+from gateway.days import written
 from wherry import audit
 from wherry.audit import Entry
 from wherry.clock import Clock
@@ -54,7 +53,7 @@ class _Access:
         after, limit = asked.page(request)
         found = [each for each in await tokens.listed(self._store) if each.name > after]
         shown, cursor = asked.cut(found, limit, lambda each: each.name)
-        answer: dict[str, object] = {"items": [_shown(each) for each in shown]}
+        answer: dict[str, object] = {"items": [tokens.shown(each) for each in shown]}
         return web.json_response(answer | ({"next": cursor} if cursor else {}))
 
     async def create(self, request: web.Request) -> web.Response:
@@ -70,9 +69,9 @@ class _Access:
             now_ns=now,
             expires_ns=ends,
         )
-        request[NOTE] = (f"token/{token.name}", None, _shown(token))
+        request[NOTE] = (f"token/{token.name}", None, tokens.shown(token))
         return web.json_response(
-            {**_shown(token), "token": text},
+            {**tokens.shown(token), "token": text},
             status=HTTPStatus.CREATED,
             headers={"Cache-Control": "no-store"},
         )
@@ -80,7 +79,7 @@ class _Access:
     async def revoke(self, request: web.Request) -> web.Response:
         asked.query(request)
         token = await tokens.revoke(self._store, request.match_info["name"])
-        request[NOTE] = (f"token/{token.name}", _shown(token), None)
+        request[NOTE] = (f"token/{token.name}", tokens.shown(token), None)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def audit(self, request: web.Request) -> web.Response:
@@ -92,28 +91,15 @@ class _Access:
         return web.json_response({"items": [_noted(each) for each in events], "next": str(last)})
 
 
-def _shown(token: Token) -> dict[str, object]:
-    return {
-        "name": token.name,
-        "role": token.role.name.lower(),
-        "created": _time(token.created_ns),
-        "expires": None if token.expires_ns is None else _time(token.expires_ns),
-    }
-
-
 def _noted(event: Event) -> dict[str, object]:
     entry = Entry.decode(event.body)
     return {
         "id": entry.id,
         "offset": event.offset,
-        "time": _time(entry.at_ns),
+        "time": written(entry.at_ns),
         "actor": entry.actor,
         "verb": entry.verb,
         "subject": entry.subject,
         "before": entry.before,
         "after": entry.after,
     }
-
-
-def _time(unix_ns: int) -> str:
-    return datetime.fromtimestamp(unix_ns / 1e9, UTC).isoformat(timespec="milliseconds")

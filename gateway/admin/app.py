@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,14 +14,14 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from gateway.admin import access, catalogue, described, openapi, tokens
-from gateway.admin.door import opened
-from gateway.admin.endpoint import NOTE, NOTED, ROLE, Endpoint, Role
+from gateway.admin.endpoint import ACTOR, NOTE, NOTED, ROLE, Endpoint, Role
 from gateway.admin.page import POLICY, page
-from gateway.admin.refusals import answered, of_aiohttp, refused
+from gateway.admin.refusals import of_aiohttp, refused
+from gateway.connection import answered
 from gateway.pepper import pepper
 from gateway.problem import Refused, out_of_capacity
+from gateway.web import opened
 from wherry import audit
-from wherry.audit import Entry
 from wherry.clock import Clock, SystemClock
 from wherry.errors import WherryError
 from wherry.resources import Resources
@@ -184,8 +183,7 @@ class _Door:
             if endpoint.role is None:
                 return await endpoint.handler(request)
             actor, role = await self._actor(request, endpoint.role)
-            # the name of the key is promised to handlers, and aiohttp warns of names
-            request._state["actor"], request[ROLE] = actor, role
+            request[ACTOR], request[ROLE] = actor, role
             length = request.content_length
             if length is not None and length > endpoint.most_bytes:
                 raise web.HTTPRequestEntityTooLarge(endpoint.most_bytes, length)
@@ -232,6 +230,12 @@ class _Door:
         """
         subject, before, after = request.get(NOTE, (request.path, None, None))
         verb = str(endpoint.operation.get("operationId", endpoint.method.lower()))
-        at_ns = self._clock.unix_ns()
-        entry = Entry(secrets.token_hex(8), at_ns, request["actor"], verb, subject, before, after)
-        await audit.wrote(self._store, [entry])
+        await audit.noted(
+            self._store,
+            at_ns=self._clock.unix_ns(),
+            actor=request[ACTOR],
+            verb=verb,
+            subject=subject,
+            before=before,
+            after=after,
+        )

@@ -13,6 +13,7 @@ from gateway.problem import Refused
 from wherry.config.document import parsed
 from wherry.errors import ConfigError
 from wherry.model.resource import Strict
+from wherry.pointer import pointer_of
 
 MAX_PAGE = 1000
 """Most items of one page."""
@@ -67,7 +68,7 @@ async def model(request: web.Request, form: type[S]) -> S:
         return form.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
         errors = [
-            {"pointer": "#/" + "/".join(map(str, e["loc"])), "detail": e["msg"]}
+            {"pointer": "#" + pointer_of(e["loc"]), "detail": e["msg"]}
             for e in error.errors(include_url=False, include_input=False)
         ]
         raise Refused(

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway.admin import asked, described
-from gateway.admin.endpoint import NOTED, ROLE, Endpoint, Role
+from gateway.admin.endpoint import ACTOR, NOTED, ROLE, Endpoint, Role
 from gateway.problem import Refused
 from wherry.audit import HIDDEN, redacted
 from wherry.config.stored import KINDS, Absent, Change, Declared, Doc, Held, differences
@@ -89,7 +89,7 @@ class _OfKind:
         _shown_whole([document])
         revision = self._writable(held)
         expect = asked.expected(request, revision, needed=True)
-        change = await self._resources.put(document, expect=expect, actor=request["actor"])
+        change = await self._resources.put(document, expect=expect, actor=request[ACTOR])
         request[NOTED] = True
         status = HTTPStatus.CREATED if change.verb == "create" else HTTPStatus.OK
         headers = {"ETag": asked.etag(change.revision)}
@@ -103,7 +103,7 @@ class _OfKind:
         revision = self._writable(held)
         expect = asked.expected(request, revision, needed=False)
         await self._resources.delete(
-            self._kind, _name(request), expect=expect, actor=request["actor"]
+            self._kind, _name(request), expect=expect, actor=request[ACTOR]
         )
         request[NOTED] = True
         return web.Response(status=HTTPStatus.NO_CONTENT)
@@ -128,7 +128,7 @@ class _Many:
             _documents(await asked.document(request)),
             prune=prune,
             dry_run=dry_run,
-            actor=request["actor"],
+            actor=request[ACTOR],
         )
         request[NOTED] = True
         return web.json_response({"dryRun": dry_run, "changes": [_told(each) for each in changes]})

@@ -1,11 +1,19 @@
-"""OpenAPI operation objects of the endpoints that are ours.
+"""OpenAPI operation objects of the catalogue, of access to it, and of the API itself.
 
 Source: https://spec.openapis.org/oas/v3.1.1.html#operation-object
 """
 
-from collections.abc import Mapping
-
-Object = Mapping[str, object]
+from gateway.admin.objects import (
+    MAYBE_MOMENT,
+    MOMENT,
+    TEXT,
+    Object,
+    body,
+    given,
+    items,
+    parameter,
+    ref,
+)
 
 _TITLES = {
     "ApiProduct": ("product", "products"),
@@ -15,36 +23,7 @@ _TITLES = {
     "ApiGateway": ("gateway", "gateways"),
 }
 
-
-def ref(schema: str) -> Object:
-    """Return a reference to a schema of the document."""
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
-def body(schema: Object, description: str = "What was asked for.") -> Object:
-    """Return a response, or with ``required`` added a request body, of JSON."""
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def given(schema: Object) -> Object:
-    """Return a request body of JSON."""
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-def parameter(
-    name: str, schema: Object, description: str, *, place: str = "query", required: bool = False
-) -> Object:
-    """Return a parameter object."""
-    return {
-        "name": name,
-        "in": place,
-        "required": required,
-        "description": description,
-        "schema": schema,
-    }
-
-
-_ETAG: Object = {"ETag": {"description": "Of what there is now.", "schema": {"type": "string"}}}
+_ETAG: Object = {"ETag": {"description": "Of what there is now.", "schema": TEXT}}
 _LIMIT = parameter(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
@@ -81,7 +60,7 @@ def of_kind(verb: str, kind: str) -> Object:
                 "summary": f"List {many}, by name",
                 "tags": [many],
                 "parameters": [_LIMIT, _CURSOR],
-                "responses": {"200": body(_page(_item(kind)))},
+                "responses": {"200": body(items(_item(kind)))},
             }
         case "get":
             return {
@@ -116,24 +95,13 @@ def of_kind(verb: str, kind: str) -> Object:
             }
 
 
-def _page(item: Object, *, cursor: str = "next") -> Object:
-    return {
-        "type": "object",
-        "required": ["items"],
-        "properties": {
-            "items": {"type": "array", "items": item},
-            cursor: {"type": "string", "description": "Says where the next page begins."},
-        },
-    }
-
-
 def _item(kind: str) -> Object:
     return {
         "type": "object",
         "required": ["name", "etag", "origin", "document"],
         "properties": {
-            "name": {"type": "string"},
-            "etag": {"type": "string"},
+            "name": TEXT,
+            "etag": TEXT,
             "origin": {
                 "type": ["string", "null"],
                 "description": "FILE:LINE that declares it; such are changed there only.",
@@ -167,8 +135,8 @@ _CHANGES: Object = {
                 "type": "object",
                 "required": ["kind", "name", "verb", "differences"],
                 "properties": {
-                    "kind": {"type": "string"},
-                    "name": {"type": "string"},
+                    "kind": TEXT,
+                    "name": TEXT,
                     "verb": {"enum": ["create", "update", "delete", "keep"]},
                     "differences": {
                         "type": "array",
@@ -176,7 +144,7 @@ _CHANGES: Object = {
                             "type": "object",
                             "required": ["pointer", "before", "after"],
                             "properties": {
-                                "pointer": {"type": "string"},
+                                "pointer": TEXT,
                                 "before": {},
                                 "after": {},
                             },
@@ -212,10 +180,10 @@ _TOKEN: Object = {
     "type": "object",
     "required": ["name", "role", "created", "expires"],
     "properties": {
-        "name": {"type": "string"},
+        "name": TEXT,
         "role": {"enum": ["viewer", "editor", "owner"]},
-        "created": {"type": "string", "format": "date-time"},
-        "expires": {"type": ["string", "null"], "format": "date-time"},
+        "created": MOMENT,
+        "expires": MAYBE_MOMENT,
         "token": {"type": "string", "description": "Shown once, when it is made."},
     },
 }
@@ -225,7 +193,7 @@ TOKENS: Object = {
     "summary": "List tokens of operators, without what is secret",
     "tags": ["access"],
     "parameters": [_LIMIT, _CURSOR],
-    "responses": {"200": body(_page(_TOKEN))},
+    "responses": {"200": body(items(_TOKEN))},
 }
 
 NEW_TOKEN: Object = {
@@ -257,17 +225,17 @@ AUDIT: Object = {
     ],
     "responses": {
         "200": body(
-            _page(
+            items(
                 {
                     "type": "object",
                     "required": ["id", "time", "actor", "verb", "subject"],
                     "properties": {
-                        "id": {"type": "string"},
+                        "id": TEXT,
                         "offset": {"type": "integer"},
-                        "time": {"type": "string", "format": "date-time"},
-                        "actor": {"type": "string"},
-                        "verb": {"type": "string"},
-                        "subject": {"type": "string"},
+                        "time": MOMENT,
+                        "actor": TEXT,
+                        "verb": TEXT,
+                        "subject": TEXT,
                         "before": {},
                         "after": {},
                     },
@@ -291,7 +259,7 @@ PAGE: Object = {
     "responses": {
         "200": {
             "description": "The page.",
-            "content": {"text/html": {"schema": {"type": "string"}}},
+            "content": {"text/html": {"schema": TEXT}},
         }
     },
 }
@@ -303,7 +271,7 @@ HEALTH: Object = {
     "responses": {
         "200": {
             "description": "They are.",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "content": {"text/plain": {"schema": TEXT}},
         }
     },
 }

@@ -6,8 +6,14 @@ from enum import IntEnum
 
 from aiohttp import web
 
+from wherry.model.world import World
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 """Answers one request; `gateway.problem.Refused` becomes a problem document."""
+
+
+CurrentWorld = Callable[[], World]
+"""Returns the configuration in force."""
 
 
 class Role(IntEnum):
@@ -18,14 +24,15 @@ class Role(IntEnum):
     OWNER = 3
 
 
-Note = tuple[str, object, object]
-"""Of a change, for the audit log: the subject like ``key/ab12cd34``, what was, and what is."""
+ACTOR = web.RequestKey("actor", str)
+"""Key of the name of the token that was used."""
 
 ROLE = web.RequestKey("role", Role)
 """Key of the role of the token that was used."""
 
 NOTE = web.RequestKey("note", tuple)
-"""Key where a handler leaves a `Note`; without, the log says only who asked for what path."""
+"""Key where a handler leaves what the audit log says of a change: the subject like
+``key/ab12cd34``, what was, and what is; without, the log says only who asked for what path."""
 
 NOTED = web.RequestKey("noted", bool)
 """Key that a handler sets when the change is in the audit log already, or there was none."""
@@ -39,7 +46,7 @@ class Endpoint:
         method: Like ``GET``.
         path: With ``{name}`` for one segment, like ``/v1/plans/{name}``.
         role: Who may use it at least; None: anyone, without a token.
-        handler: Answers it. ``request["actor"]`` is the name of the token that was used.
+        handler: Answers it. ``request[ACTOR]`` is the name of the token that was used.
         operation: Its OpenAPI 3.1 operation object; ``operationId`` is unique.
         most_bytes: Larger bodies get 413 before the handler is asked.
     """

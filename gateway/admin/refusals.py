@@ -5,7 +5,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway.admin import tokens
-from gateway.problem import CONTENT_TYPE, Refused, out_of_capacity
+from gateway.problem import Refused, out_of_capacity
 from wherry.config.stored import Absent, Busy, Declared
 from wherry.errors import ConfigError, Problem, WherryError
 from wherry.store import Conflict, StoreFailed, TooLarge
@@ -55,16 +55,6 @@ def of_aiohttp(error: web.HTTPException) -> Refused:
     }
     text = (error.text or status.phrase).strip()
     return Refused(status, told.get(status, text), headers=headers)
-
-
-def answered(refusal: Refused) -> web.Response:
-    """Return the problem document as an answer."""
-    return web.Response(
-        status=refusal.status,
-        body=refusal.body(),
-        content_type=CONTENT_TYPE,
-        headers=refusal.headers,
-    )
 
 
 def _wrong(error: ConfigError) -> Refused:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from gateway.admin.endpoint import Role
+from gateway.days import to_the_second
 from wherry.errors import WherryError
 from wherry.model.resource import is_name
 from wherry.store import Conflict, Store
@@ -122,6 +123,16 @@ class Token:
             )
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"record {record!r}: expected the JSON of a token") from None
+
+
+def shown(token: Token) -> dict[str, str | None]:
+    """Return what may be read of a token, as JSON."""
+    return {
+        "name": token.name,
+        "role": token.role.name.lower(),
+        "created": to_the_second(token.created_ns),
+        "expires": None if token.expires_ns is None else to_the_second(token.expires_ns),
+    }
 
 
 async def create(

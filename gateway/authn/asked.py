@@ -3,13 +3,13 @@
 Source: RFC 6749 sections 2.3, 3 and 4.4
 """
 
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
 from urllib.parse import parse_qsl, unquote_plus
 
+from gateway.authn.check import user_and_password
 from gateway.authn.scope import is_scope
 from wherry.errors import WherryError
 
@@ -142,13 +142,7 @@ def _form(content_type: str, body: bytes) -> Sequence[tuple[str, str]]:
 
 def _basic(authorization: str) -> tuple[str, str]:
     scheme, _, credential = authorization.partition(" ")
-    if scheme.lower() != "basic":
+    pair = user_and_password(credential.strip(" ")) if scheme.lower() == "basic" else None
+    if pair is None:
         raise bad_client()
-    try:
-        text = b64decode(credential.strip(" "), validate=True).decode()
-    except ValueError:
-        raise bad_client() from None
-    user, colon, password = text.partition(":")
-    if not colon:
-        raise bad_client()
-    return unquote_plus(user), unquote_plus(password)
+    return unquote_plus(pair[0]), unquote_plus(pair[1])

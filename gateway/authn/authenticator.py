@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from gateway import path
 from gateway.authn.check import Callers, Check, Prepared, Wrong
@@ -20,6 +19,7 @@ from gateway.authn.signingkeys import SigningKeys
 from gateway.authn.web import Web
 from gateway.call import Answer, Caller, Head
 from gateway.keyring import Keyring
+from gateway.tasks import given_up
 from wherry.clock import Clock
 from wherry.model.authentication import Introspection, Jwt, Method, OAuth2
 from wherry.model.resource import seconds
@@ -99,7 +99,7 @@ class Authenticator:
             StartError: The signing keys cannot be used.
         """
         signing = await asyncio.to_thread(SigningKeys, settings.signing_keys, settings.issuer)
-        async with Web.open() as web, _tasks() as tasks:
+        async with Web.open() as web, given_up() as tasks:
             self = cls(keyring, settings, clock, web=web, signing=signing, tasks=tasks)
             tasks.create_task(keyring.uses.run(), name="gateway: write uses of keys")
             tasks.create_task(self._revoked.follow(), name="gateway: follow revoked tokens")
@@ -178,31 +178,6 @@ class Authenticator:
             why = "nothing shown" if wrong is None else str(wrong)
             logger.debug("caller refused", extra={"product": product, "why": why})
         return prepared.refusal(wrong, explain=self._callers.explain)
-
-
-class _Done(Exception):
-    """The block ended, and so do its tasks."""
-
-
-@asynccontextmanager
-async def _tasks() -> AsyncIterator[asyncio.TaskGroup]:
-    """Own tasks that end with the block, and let an error of the block leave as it is."""
-    failure: Exception | None = None
-    try:
-        async with asyncio.TaskGroup() as group:
-            try:
-                yield group
-            except Exception as error:
-                failure = error
-            _end()
-    except* _Done:
-        pass
-    if failure is not None:
-        raise failure
-
-
-def _end() -> NoReturn:
-    raise _Done
 
 
 def _strip(prepared: Prepared, head: Head) -> None:

@@ -7,13 +7,24 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from gateway.authn.check import REALM, Wrong
+from gateway.authn.check import REALM, Wrong, authorization
 from gateway.authn.directory import Directory, Party
-from gateway.call import Caller
+from gateway.call import Caller, Head
 from wherry.model.authentication import Introspection, Jwt
 
-CHALLENGE = f'Bearer realm="{REALM}"'
-WANTED = "a valid token as Authorization: Bearer"
+
+class Bearer:
+    """The part of a `Check` that takes tokens: where one stands, and what is said of it."""
+
+    challenge = f'Bearer realm="{REALM}"'
+    wanted = "a valid token as Authorization: Bearer"
+    secret_fields: tuple[str, ...] = ("authorization",)
+    parameter: str | None = None
+
+    def shown(self, head: Head) -> str | None:
+        """See `Check.shown`; any token is meant."""
+        return authorization(head, "bearer")
+
 
 _MOST_SUBJECT = 1024
 
@@ -38,6 +49,8 @@ def caller_of(
     subject = claims.get(method.claim)
     if not isinstance(subject, str) or not 0 < len(subject) <= _MOST_SUBJECT:
         raise Wrong(f"The token has no claim {method.claim}.", error="invalid_token")
+    if not _is_unicode(subject):
+        raise Wrong(f"The token's claim {method.claim} is no text.", error="invalid_token")
     party = directory.by_identity(method.issuer, subject)
     if party is None and method.consumer is not None:
         party = Party(method.consumer)
@@ -52,3 +65,12 @@ def caller_of(
         scopes=directory.granted(party, granted),
         subject=subject,
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether ``text`` has no half of a pair alone, which JSON can write and UTF-8 not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """What every way to authenticate offers, and what a product's ways come to together."""
 
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -174,6 +175,18 @@ class Callers:
         )
         self._of_keys[key.prefix, method] = key, caller
         return caller
+
+
+def user_and_password(credential: str) -> tuple[str, str] | None:
+    """Return what a ``Basic`` credential holds, or None: it is of another form.
+
+    Source: RFC 7617 section 2
+    """
+    try:
+        user, colon, password = b64decode(credential, validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return (user, password) if colon else None
 
 
 def authorization(head: Head, scheme: str) -> str | None:

@@ -1,16 +1,16 @@
 """Keys in the admin API: listed, made, rotated and revoked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from aiohttp import web
-from pydantic import Field
 
-from gateway import keyring
-from gateway.admin import asked, described
-from gateway.admin.endpoint import NOTE, Endpoint, Role
-from gateway.authn import owned
+from gateway.admin import asked
+from gateway.admin.endpoint import ACTOR, NOTED, CurrentWorld, Endpoint, Role
+from gateway.authn import described, owned
+from gateway.authn.described import NewKey, Rotation
 from gateway.authn.directory import Directory, Party
+from gateway.authn.keydesk import KeyDesk
 from gateway.authn.owned import TooManyKeys
 from gateway.authn.shownkey import shown
 from gateway.authn.uses import last_used
@@ -18,62 +18,10 @@ from gateway.keyring import DeadKey, Grant, UnknownKey
 from gateway.keys import DEFAULT_APP, Key
 from gateway.problem import Refused
 from wherry.clock import Clock
-from wherry.model.product import Scope
-from wherry.model.resource import Duration, Name, Strict, seconds
-from wherry.model.world import World
+from wherry.model.resource import seconds
 from wherry.store import Store
 
-CurrentWorld = Callable[[], World]
-"""Returns the configuration in force."""
-
 _MOST_BYTES = 1 << 14
-_TIME = {"type": "string", "format": "date-time"}
-_KEY: Mapping[str, object] = {
-    "type": "object",
-    "required": ["prefix", "consumer", "app", "title", "state", "created"],
-    "properties": {
-        "prefix": {"type": "string", "pattern": "^[a-z2-7]{8}$"},
-        "consumer": {"type": "string"},
-        "app": {"type": "string"},
-        "title": {"type": "string"},
-        "scopes": {"type": ["array", "null"], "items": {"type": "string"}},
-        "environment": {"type": ["string", "null"]},
-        "state": {"enum": ["active", "revoked", "expired"]},
-        "created": _TIME,
-        "expires": {**_TIME, "type": ["string", "null"]},
-        "revoked": {**_TIME, "type": ["string", "null"]},
-        "lastUsed": {**_TIME, "type": ["string", "null"]},
-        "key": {"type": "string", "description": "The whole key, shown only when it is made."},
-    },
-}
-
-
-class NewKey(Strict):
-    """A key to be made.
-
-    Attributes:
-        app: Of the consumer.
-        scopes: What it is granted; None is everything that the app may have.
-        environment: The only one it counts in; None is every one.
-        title: Whatever its owner calls it.
-        lasts: How long it is accepted; None is without end.
-    """
-
-    app: Name = DEFAULT_APP
-    scopes: list[Scope] | None = Field(default=None, max_length=256)
-    environment: Name | None = None
-    title: str = Field(default="", max_length=200)
-    lasts: Duration | None = None
-
-
-class Rotation(Strict):
-    """How a key is replaced.
-
-    Attributes:
-        old_lasts: How long the old key is still accepted; None is as long as it was.
-    """
-
-    old_lasts: Duration | None = None
 
 
 def endpoints(store: Store, pepper: bytes, world: CurrentWorld, clock: Clock) -> list[Endpoint]:
@@ -87,53 +35,19 @@ def endpoints(store: Store, pepper: bytes, world: CurrentWorld, clock: Clock) ->
     """
     each = _Keys(store, pepper, world, clock)
     of_consumer = "/v1/consumers/{consumer}/keys"
-    shown = described.body(_KEY, "The key, with its text, which is not shown again.")
-    listing = {
-        "operationId": "listKeys",
-        "summary": "Keys of a consumer, newest first, without what is secret about them",
-        "tags": ["keys"],
-        "responses": {
-            "200": described.body(
-                {
-                    "type": "object",
-                    "required": ["items"],
-                    "properties": {"items": {"type": "array", "items": _KEY}},
-                }
-            )
-        },
-    }
-    making = {
-        "operationId": "createKey",
-        "summary": "Make a key; its text is shown this once",
-        "tags": ["keys"],
-        "requestBody": described.given(_schema(NewKey)),
-        "responses": {"201": shown},
-    }
-    rotating = {
-        "operationId": "rotateKey",
-        "summary": "Make the key that takes the place of this one; both are accepted meanwhile",
-        "tags": ["keys"],
-        "requestBody": described.given(_schema(Rotation)),
-        "responses": {"201": shown},
-    }
-    revoking = {
-        "operationId": "revokeKey",
-        "summary": "Stop accepting a key, at once",
-        "tags": ["keys"],
-        "responses": {"204": {"description": "It is accepted no more."}},
-    }
     rotate = "/v1/keys/{prefix}/rotate"
     return [
-        Endpoint("GET", of_consumer, Role.VIEWER, each.listed, listing),
-        Endpoint("POST", of_consumer, Role.EDITOR, each.create, making, _MOST_BYTES),
-        Endpoint("DELETE", "/v1/keys/{prefix}", Role.EDITOR, each.revoke, revoking),
-        Endpoint("POST", rotate, Role.EDITOR, each.rotate, rotating, _MOST_BYTES),
+        Endpoint("GET", of_consumer, Role.VIEWER, each.listed, described.LIST),
+        Endpoint("POST", of_consumer, Role.EDITOR, each.create, described.CREATE, _MOST_BYTES),
+        Endpoint("DELETE", "/v1/keys/{prefix}", Role.EDITOR, each.revoke, described.REVOKE),
+        Endpoint("POST", rotate, Role.EDITOR, each.rotate, described.ROTATE, _MOST_BYTES),
     ]
 
 
 class _Keys:
     def __init__(self, store: Store, pepper: bytes, world: CurrentWorld, clock: Clock) -> None:
         self._store, self._pepper, self._world, self._clock = store, pepper, world, clock
+        self._desk = KeyDesk(store, clock)
 
     async def listed(self, request: web.Request) -> web.Response:
         asked.query(request)
@@ -157,12 +71,10 @@ class _Keys:
         )
         self._check(consumer, grant)
         try:
-            key, text = await keyring.create(
-                self._store, self._pepper, consumer, now_ns=now, grant=grant
-            )
+            key, text = await self._desk.create(self._pepper, consumer, grant, actor=request[ACTOR])
         except TooManyKeys as error:
             raise _conflict(error) from None
-        request[NOTE] = (f"key/{key.prefix}", None, shown(key, now))
+        request[NOTED] = True
         return _made(shown(key, now), text)
 
     async def rotate(self, request: web.Request) -> web.Response:
@@ -171,28 +83,23 @@ class _Keys:
         now, prefix = self._clock.unix_ns(), request.match_info["prefix"]
         ends = None if wanted.old_lasts is None else now + round(seconds(wanted.old_lasts) * 1e9)
         try:
-            old = await keyring.found(self._store, prefix)
-            key, text = await keyring.rotate(
-                self._store, self._pepper, prefix, now_ns=now, ends_ns=ends
+            key, text = await self._desk.rotate(
+                self._pepper, prefix, ends_ns=ends, actor=request[ACTOR]
             )
-            ending = await keyring.found(self._store, prefix)
         except UnknownKey as error:
             raise _missing(error) from None
         except (TooManyKeys, DeadKey) as error:
             raise _conflict(error) from None
-        after = {"old": shown(ending, now), "new": shown(key, now)}
-        request[NOTE] = (f"key/{prefix}", shown(old, now), after)
+        request[NOTED] = True
         return _made(shown(key, now), text)
 
     async def revoke(self, request: web.Request) -> web.Response:
         asked.query(request)
-        now, prefix = self._clock.unix_ns(), request.match_info["prefix"]
         try:
-            before = await keyring.found(self._store, prefix)
-            after = await keyring.revoke(self._store, prefix, now_ns=now)
+            await self._desk.revoke(request.match_info["prefix"], actor=request[ACTOR])
         except UnknownKey as error:
             raise _missing(error) from None
-        request[NOTE] = (f"key/{before.prefix}", shown(before, now), shown(after, now))
+        request[NOTED] = True
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     def _consumer(self, request: web.Request) -> str:
@@ -223,10 +130,6 @@ def _made(document: Mapping[str, object], text: str) -> web.Response:
         status=HTTPStatus.CREATED,
         headers={"Cache-Control": "no-store"},
     )
-
-
-def _schema(form: type[Strict]) -> Mapping[str, object]:
-    return form.model_json_schema(by_alias=True)
 
 
 def _missing(error: UnknownKey) -> Refused:

@@ -1,12 +1,13 @@
 """What was found out of tokens, so that the same token is not looked at twice."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Generic, TypeVar
 
+from gateway.recent import Recent
+
 MOST = 10_000
-"""Most tokens that are remembered; of more the oldest is looked at anew."""
+"""Most tokens that are remembered; of more the one not shown for longest is looked at anew."""
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Memory(Generic[T]):
     """Tokens by their digest: no token is kept."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Known[T]] = OrderedDict()
+        self._known: Recent[bytes, Known[T]] = Recent(MOST)
 
     def get(self, token: str, now: float, *ground: object) -> Known[T] | None:
         """Return what is known of ``token`` at ``now`` on the very same ``ground``, or None."""
@@ -42,11 +43,7 @@ class Memory(Generic[T]):
 
     def put(self, token: str, found: T, until: float, *ground: object) -> None:
         """Remember ``found`` until then (Unix seconds)."""
-        name = digest(token)
-        self._known[name] = Known(found, until, ground)
-        self._known.move_to_end(name)
-        if len(self._known) > MOST:
-            self._known.popitem(last=False)
+        self._known.put(digest(token), Known(found, until, ground))
 
 
 def digest(token: str) -> bytes:

@@ -7,8 +7,8 @@ import asyncio
 import logging
 
 from gateway.authn import tokens
-from gateway.authn.bearer import CHALLENGE, WANTED, caller_of
-from gateway.authn.check import Callers, Wrong, authorization
+from gateway.authn.bearer import Bearer, caller_of
+from gateway.authn.check import Callers, Wrong
 from gateway.authn.memory import Memory, digest
 from gateway.authn.tokens import MAX_TOKEN
 from gateway.authn.web import Unreachable, Web
@@ -24,7 +24,7 @@ _Answer = tuple[Caller | None] | None
 """Whose a token is, if anybody's; None: its server did not say."""
 
 
-class ByOpaqueToken:
+class ByOpaqueToken(Bearer):
     """A token that another server knows about; see `Check`. Any Bearer token is meant by it.
 
     Args:
@@ -35,11 +35,6 @@ class ByOpaqueToken:
         clock: Where the time is read.
         tasks: Own the questions.
     """
-
-    challenge = CHALLENGE
-    wanted = WANTED
-    secret_fields: tuple[str, ...] = ("authorization",)
-    parameter: str | None = None
 
     def __init__(
         self,
@@ -56,10 +51,6 @@ class ByOpaqueToken:
         self._lasts = seconds(method.cache)
         self._memory: Memory[Caller | None] = Memory()
         self._asking: dict[bytes, asyncio.Task[_Answer]] = {}
-
-    def shown(self, head: Head) -> str | None:
-        """See `Check.shown`."""
-        return authorization(head, "bearer")
 
     def quick(self, head: Head, shown: str) -> Caller | None:
         """See `Check.quick`."""

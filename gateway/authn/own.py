@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from gateway.authn import tokens
-from gateway.authn.bearer import CHALLENGE, WANTED
-from gateway.authn.check import AtOnce, Callers, Wrong, authorization
+from gateway.authn.bearer import Bearer
+from gateway.authn.check import AtOnce, Callers, Wrong
 from gateway.authn.memory import Memory
 from gateway.authn.oauth import Signer, Token
 from gateway.authn.revoked import Revoked
@@ -15,7 +15,7 @@ from gateway.keyring import Keyring
 from wherry.clock import Clock
 
 
-class ByOwnToken:
+class ByOwnToken(Bearer):
     """A token that `TokenServer` gave; see `gateway.authn.check.Check`.
 
     It counts as long as the key does that it was made for, and grants at most what that does.
@@ -28,11 +28,6 @@ class ByOwnToken:
         revoked: Those that were given back.
         clock: Where the time is read.
     """
-
-    challenge = CHALLENGE
-    wanted = WANTED
-    secret_fields: tuple[str, ...] = ("authorization",)
-    parameter: str | None = None
 
     def __init__(
         self,
@@ -50,7 +45,7 @@ class ByOwnToken:
 
     def shown(self, head: Head) -> str | None:
         """See `Check.shown`."""
-        text = authorization(head, "bearer")
+        text = super().shown(head)
         if not text or self._memory.get(text, self._now(), self._signer) is not None:
             return text
         opened = tokens.opened(text)
@@ -99,17 +94,8 @@ class ByOwnToken:
         return self._clock.unix_ns() / 1e9
 
 
-class NoToken(AtOnce):
+class NoToken(Bearer, AtOnce):
     """Stands behind every other way that takes tokens: a token that none of them knows is wrong."""
-
-    challenge = CHALLENGE
-    wanted = WANTED
-    secret_fields: tuple[str, ...] = ("authorization",)
-    parameter: str | None = None
-
-    def shown(self, head: Head) -> str | None:
-        """See `Check.shown`."""
-        return authorization(head, "bearer")
 
     def quick(self, head: Head, shown: str) -> Caller | None:
         """See `Check.quick`."""

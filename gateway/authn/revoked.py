@@ -1,18 +1,13 @@
 """Tokens that were given back before their end, as every process of the gateway knows them."""
 
 import asyncio
-import logging
 
 from wherry.clock import Clock
-from wherry.errors import WherryError
-from wherry.store import Store
-
-logger = logging.getLogger(__name__)
+from wherry.store import Store, View
+from wherry.store.follow import follow
 
 FOLDER = "tokenrevoked/"
 """Where the Store keeps them; the record of each holds when the token would have ended."""
-
-_RETRY_SECONDS = 0.5
 
 
 class Revoked:
@@ -45,11 +40,8 @@ class Revoked:
 
     async def follow(self) -> None:
         """Keep up with the Store until cancelled; while it fails, those known last count."""
-        while True:
-            try:
-                async for view in self._store.watch(FOLDER):
-                    self._ids = frozenset(key.removeprefix(FOLDER) for key in view)
-                    self.loaded.set()
-            except WherryError:
-                logger.exception("revoked tokens cannot be followed")
-            await asyncio.sleep(_RETRY_SECONDS)
+        await follow(self._store, FOLDER, self._take, what="revoked tokens")
+
+    async def _take(self, view: View) -> None:
+        self._ids = frozenset(key.removeprefix(FOLDER) for key in view)
+        self.loaded.set()

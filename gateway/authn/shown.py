@@ -1,11 +1,17 @@
 """Credentials that are shown as they are: keys, certificates, and none at all."""
 
-import binascii
-from base64 import b64decode
 from hashlib import sha256
 
 from gateway import path
-from gateway.authn.check import REALM, AtOnce, BadMethod, Callers, Wrong, authorization
+from gateway.authn.check import (
+    REALM,
+    AtOnce,
+    BadMethod,
+    Callers,
+    Wrong,
+    authorization,
+    user_and_password,
+)
 from gateway.call import Caller, Head
 from gateway.keyring import Keyring
 from wherry.model.authentication import Anonymous, ApiKey
@@ -75,7 +81,10 @@ class ByPassword(AtOnce):
     def quick(self, head: Head, shown: str) -> Caller:
         """See `Check.quick`."""
         del head
-        user, password = basic(shown)
+        pair = user_and_password(shown)
+        if pair is None:
+            raise Wrong
+        user, password = pair
         caller = of_text(password, "basic", self._keyring, self._callers)
         if caller.credential != user:
             raise Wrong
@@ -145,21 +154,3 @@ def of_text(text: str, method: str, keyring: Keyring, callers: Callers) -> Calle
     if key is None:
         raise Wrong(_EXPLAINED.get(keyring.verdict(text)) if callers.explain else None)
     return callers.of_key(key, method)
-
-
-def basic(credential: str) -> tuple[str, str]:
-    """Return user name and password.
-
-    Raises:
-        Wrong: It is not of that form.
-
-    Source: RFC 7617 section 2
-    """
-    try:
-        text = b64decode(credential, validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise Wrong from None
-    user, colon, password = text.partition(":")
-    if not colon:
-        raise Wrong
-    return user, password

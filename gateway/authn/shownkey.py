@@ -1,7 +1,6 @@
 """What may be read of a key, for people and programs."""
 
-from datetime import UTC, datetime
-
+from gateway.days import to_the_second
 from gateway.keys import Key
 
 
@@ -15,13 +14,8 @@ def shown(key: Key, now_ns: int, used_ns: int | None = None) -> dict[str, object
         "scopes": None if key.scopes is None else sorted(key.scopes),
         "environment": key.environment,
         "state": key.state_at(now_ns),
-        "created": time(key.created_ns),
-        "expires": None if key.expires_ns is None else time(key.expires_ns),
-        "revoked": None if key.revoked_ns is None else time(key.revoked_ns),
-        "lastUsed": None if used_ns is None else time(used_ns),
+        "created": to_the_second(key.created_ns),
+        "expires": None if key.expires_ns is None else to_the_second(key.expires_ns),
+        "revoked": None if key.revoked_ns is None else to_the_second(key.revoked_ns),
+        "lastUsed": None if used_ns is None else to_the_second(used_ns),
     }
-
-
-def time(unix_ns: int) -> str:
-    """Return Unix nanoseconds as people and programs read them, to the second."""
-    return datetime.fromtimestamp(unix_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

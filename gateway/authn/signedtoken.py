@@ -4,8 +4,8 @@ Source: RFC 6750, RFC 7519
 """
 
 from gateway.authn import tokens
-from gateway.authn.bearer import CHALLENGE, WANTED, caller_of
-from gateway.authn.check import Callers, Wrong, authorization
+from gateway.authn.bearer import Bearer, caller_of
+from gateway.authn.check import Callers, Wrong
 from gateway.authn.issuers import Issuer
 from gateway.authn.jwks import KeySet
 from gateway.authn.memory import Memory
@@ -17,7 +17,7 @@ from wherry.model.authentication import Jwt
 from wherry.model.resource import seconds
 
 
-class BySignedToken:
+class BySignedToken(Bearer):
     """A JWT; see `Check`. Only one that says it is of the method's issuer is meant by it.
 
     Args:
@@ -27,11 +27,6 @@ class BySignedToken:
         callers: Makes callers.
         clock: Where the time is read.
     """
-
-    challenge = CHALLENGE
-    wanted = WANTED
-    secret_fields: tuple[str, ...] = ("authorization",)
-    parameter: str | None = None
 
     def __init__(
         self,
@@ -51,7 +46,7 @@ class BySignedToken:
 
     def shown(self, head: Head) -> str | None:
         """See `Check.shown`."""
-        token = authorization(head, "bearer")
+        token = super().shown(head)
         if not token or self._memory.get(token, self._now(), *self._ground()) is not None:
             return token
         found = tokens.opened(token)

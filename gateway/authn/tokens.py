@@ -3,12 +3,12 @@
 Source: RFC 7515, RFC 7519, RFC 8725
 """
 
-import binascii
-import json
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from gateway.traffic.json import loads
 
 MAX_TOKEN = 8192
 """Most characters of a token."""
@@ -77,9 +77,9 @@ def opened(text: str) -> Opened | None:
     if len(text) > MAX_TOKEN or len(parts) != _PARTS or not text.isascii():
         return None
     try:
-        header, claims = (_object(_decoded(part)) for part in parts[:2])
+        header, claims = (read_object(_decoded(part)) for part in parts[:2])
         signature = _decoded(parts[2])
-    except (ValueError, binascii.Error, RecursionError):
+    except ValueError:
         return None
     kind = header.get("typ", "JWT")
     if "crit" in header or not isinstance(kind, str) or kind.lower() not in _TYPES:
@@ -121,13 +121,16 @@ def scopes(claims: Mapping[str, Any], claim: str) -> frozenset[str]:
     return frozenset()
 
 
-def read_object(text: bytes | str) -> Mapping[str, Any]:
+def read_object(text: bytes) -> Mapping[str, Any]:
     """Read a JSON object in which no name stands twice.
 
     Raises:
         ValueError: It is none.
     """
-    return _object(text)
+    found = loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004
+    return found
 
 
 def _audiences(found: object) -> frozenset[str]:
@@ -148,21 +151,3 @@ def _decoded(part: str) -> bytes:
     if "=" in part or "+" in part or "/" in part:
         raise ValueError("no base64url")
     return urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def _object(text: bytes | str) -> Mapping[str, Any]:
-    found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-    if not isinstance(found, dict):
-        raise ValueError("no JSON object")  # noqa: TRY004
-    return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice")
-    return found
-
-
-def _no_number(text: str) -> object:
-    raise ValueError(f"{text} is no number")

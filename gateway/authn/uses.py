@@ -43,16 +43,22 @@ class Uses:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what was noted; what cannot be written now stays for the next time."""
+        """Write what was noted; what cannot be written now stays for the next time.
+
+        A Store that fails is not asked again before that.
+        """
         noted, self._noted = self._noted, {}
         by_shard: dict[str, dict[Prefix, int]] = defaultdict(dict)
         for prefix, at in noted.items():
             by_shard[prefix[:_SHARD]][prefix] = at
-        for shard, used in by_shard.items():
-            try:
-                await _merge(self._store, FOLDER + shard, used)
-            except WherryError as error:
-                logger.warning("uses of keys not written", extra={"cause": type(error).__name__})
+        try:
+            for shard in list(by_shard):
+                await _merge(self._store, FOLDER + shard, by_shard[shard])
+                del by_shard[shard]
+        except WherryError as error:
+            logger.warning("uses of keys not written", extra={"cause": type(error).__name__})
+        finally:
+            for used in by_shard.values():
                 for prefix, at in used.items():
                     self._noted.setdefault(prefix, at)
 

@@ -119,7 +119,7 @@ class Web:
             raise Unreachable(url, type(error).__name__) from None
         try:
             return Fetched(read_object(body), _fresh(response.headers.get("Cache-Control", "")))
-        except (ValueError, RecursionError):
+        except ValueError:
             raise Unreachable(url, "no JSON object") from None
 
 

@@ -18,12 +18,12 @@ from gateway.billing.terms import Term, trial_end
 from wherry.errors import WherryError
 from wherry.model.pricing import Price
 from wherry.store import Store, View
+from wherry.store.follow import follow
 
 logger = logging.getLogger(__name__)
 
 STOPPED = "billing/stopped/"
 
-_RETRY_SECONDS = 0.5
 _NONE = b"[]"
 
 _FEW = 4
@@ -56,19 +56,21 @@ class Balances:
 
     async def follow(self) -> None:
         """Keep up with the Store until cancelled; while it fails, what was read last counts."""
-        while True:
-            try:
-                async for view in self._store.watch(STOPPED):
-                    self._stopped = frozenset(_read(view))
-                    self.loaded.set()
-            except WherryError:
-                logger.exception("prepaid balances cannot be followed")
-            await asyncio.sleep(_RETRY_SECONDS)
+        await follow(self._store, STOPPED, self._take, what="prepaid balances")
+
+    async def _take(self, view: View) -> None:
+        self._stopped = frozenset(_read(view))
+        self.loaded.set()
 
 
 def _read(view: View) -> Iterable[tuple[str, str]]:
     for key, record in view.items():
-        for product in json.loads(record.body):
+        try:
+            products = json.loads(record.body)
+        except ValueError:
+            logger.warning("stopped products unreadable", extra={"record": key})
+            continue
+        for product in products:
             yield key.removeprefix(STOPPED), product
 
 
@@ -82,9 +84,10 @@ class Estimator:
 
     def __init__(self, store: Store, closer: Closer) -> None:
         self._store, self._closer = store, closer
+        self._failing: set[str] = set()
 
     async def look(self, accounts: Iterable[Account], rates: Rates, now_ns: int) -> None:
-        """Look at every account that has a prepaid plan; one's trouble is logged."""
+        """Look at every account that has a prepaid plan; one's trouble is logged once."""
         held = await self._store.list(STOPPED)
         prepaid = {name for name, each in rates.plans.items() if each.prepaid}
         found = []
@@ -93,6 +96,7 @@ class Estimator:
             before = record.body if record else _NONE
             if before != _NONE or any(each.plan in prepaid for each in account.terms):
                 found.append((account.consumer, before))
+        self._failing &= {consumer for consumer, _ in found}
         own = self._closer.source
         source = own if len(found) <= _FEW else Together(own)
         for consumer, before in found:
@@ -101,7 +105,11 @@ class Estimator:
                     consumer, before, await self.stopped(consumer, rates, source, now_ns)
                 )
             except WherryError:
-                logger.exception("prepaid credit not compared", extra={"consumer": consumer})
+                if consumer not in self._failing:
+                    logger.exception("prepaid credit not compared", extra={"consumer": consumer})
+                self._failing.add(consumer)
+            else:
+                self._failing.discard(consumer)
 
     async def stopped(
         self, consumer: str, rates: Rates, source: UsageSource, now_ns: int

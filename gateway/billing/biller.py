@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gateway.billing.accounts import Account
 from gateway.billing.balances import Estimator
@@ -57,24 +58,38 @@ class Biller:
         self._seen: World | None = None
         self._accounts: Sequence[Account] = ()
         self._checked = -_CLOSE_SECONDS
+        self._failing = False
         self.closer = Closer(store, source, clock)
         self._estimator = Estimator(store, self.closer)
 
     async def run(self, worlds: Worlds) -> None:
-        """Work until cancelled; what fails is logged and tried again at the next look.
+        """Work until cancelled, then leave the work to others.
 
-        A look that takes long makes the pause after it longer, so that looks never take more
-        than a tenth of the time.
+        What fails is logged, once until it goes well again, and tried at the next look. A look
+        that takes long makes the pause after it longer, so that looks never take more than a
+        tenth of the time.
         """
-        while True:
-            began = self._clock.now()
-            try:
-                await self.tick(worlds.current)
-            except LeaseLost:
-                self._seen = None
-            except WherryError:
-                logger.exception("billing failed")
-            await asyncio.sleep(max(self._look, (self._clock.now() - began) * _REST))
+        try:
+            while True:
+                began = self._clock.now()
+                await self._turn(worlds.current)
+                await asyncio.sleep(max(self._look, (self._clock.now() - began) * _REST))
+        finally:
+            if self._lease is not None:
+                with suppress(WherryError):
+                    await self._store.release(self._lease)
+
+    async def _turn(self, world: World) -> None:
+        try:
+            await self.tick(world)
+        except LeaseLost:
+            self._seen = None
+        except WherryError as error:
+            if not self._failing:
+                logger.warning("billing failed", extra={"why": str(error)})
+            self._failing = True
+        else:
+            self._failing = False
 
     async def tick(self, world: World) -> None:
         """Do once what there is to do.

@@ -4,9 +4,7 @@ Each step may be done again: a closer that dies leaves work that the next one en
 once end with the same invoices.
 
 1. The closed period is written with its invoices, if nobody wrote one: from here nothing changes.
-2. Each invoice gets the next number: the record named by the number is written if it is absent,
-   so numbers have no gaps and none is given twice. Before a number is given, the invoice with the
-   one before is findable by consumer and month, so that no invoice gets a second number.
+2. Each invoice gets the next number; see `gateway.billing.numbers`.
 3. Credit that the invoices used is taken from the ledger, under an id of its own.
 4. The account says that the period is closed.
 """
@@ -16,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gateway.billing import accounts
-from gateway.billing.accounts import ACCOUNTS, Account, Basis, Closed, issued_key, number_key
-from gateway.billing.books import Books, setups
+from gateway.billing.accounts import ACCOUNTS, Account, Basis, Closed
+from gateway.billing.books import Books, Rates, setups
 from gateway.billing.invoices import Invoice, Payer, drafted
 from gateway.billing.ledger import Entry, Ledger
+from gateway.billing.numbers import Numbers
 from gateway.billing.periods import Month, Period, day_at
 from gateway.billing.source import NoLongerKept, UsageSource, chargeable
 from gateway.billing.statement import (
@@ -39,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 LATE_MONTHS = 2
 """How many closed months are looked at again for usage that came late."""
-
-_LAST = "billing/last"
 
 
 class NotNext(WherryError):
@@ -86,6 +83,7 @@ class Closer:
     def __init__(self, store: Store, source: UsageSource, clock: Clock) -> None:
         self._store, self.source, self._clock = store, source, clock
         self.books, self.ledger = Books(store), Ledger(store)
+        self._numbers = Numbers(store, self.books)
 
     async def close(self, consumer: str, month: Month | None = None) -> list[Invoice]:
         """Close a month and return its invoices; one that is closed already stays as it is.
@@ -120,12 +118,13 @@ class Closer:
 
     async def drawn(self, account: Account, period: Period, *, late: bool = True) -> Drawn:
         """Rate ``period``; see `draft`."""
-        prices = (await self.books.rates()).at(period)
+        rates = await self.books.rates()
+        prices = rates.at(period)
         used = await self.used(account, period, prices)
         lines = statement(period.month, account.terms, prices, used, account.setups)
         counted: dict[str, accounts.Counted] = {}
         if late:
-            more, counted = await self._late(account, period.month, prices)
+            more, counted = await self._late(account, period.month, rates)
             lines += more
         today = day_at(self._clock.unix_ns(), account.zone)
         payer = Payer(account.consumer, account.title, account.email)
@@ -143,7 +142,7 @@ class Closer:
         return await chargeable(self.source, account.consumer, period, account.terms, prices)
 
     async def _late(
-        self, account: Account, month: Month, prices: Prices
+        self, account: Account, month: Month, rates: Rates
     ) -> tuple[list[Line], dict[str, accounts.Counted]]:
         lines: list[Line] = []
         counted: dict[str, accounts.Counted] = {}
@@ -154,6 +153,7 @@ class Closer:
             if found is None:
                 break
             before = dict(billed.get(str(month), found.basis.used))
+            prices = {**rates.at(found.period), **found.basis.prices}
             for name, counts in found.late.items():
                 billed.setdefault(name, counts)
             try:
@@ -171,9 +171,8 @@ class Closer:
 
     async def _again(self, found: Closed, before: Amounts, prices: Prices) -> Amounts:
         """Return what ``found`` counts now; less than before means that records were lost."""
-        known = {**prices, **found.basis.prices}
         terms = found.basis.terms
-        now = await chargeable(self.source, found.consumer, found.period, terms, known)
+        now = await chargeable(self.source, found.consumer, found.period, terms, prices)
         fallen = [key for key, amount in before.items() if now.get(key, 0) < amount]
         if fallen:
             logger.warning(
@@ -188,7 +187,7 @@ class Closer:
             return found
         drawn = await self.drawn(account, period)
         balances = await self.ledger.balances(account.consumer)
-        invoices = tuple(_paid(each, balances) for each in drawn.invoices)
+        invoices = tuple(paid(each, balances) for each in drawn.invoices)
         now = self._clock.unix_ns()
         closed = Closed(account.consumer, period, now, invoices, drawn.basis, drawn.late)
         try:
@@ -198,7 +197,7 @@ class Closer:
         return closed
 
     async def _settle(self, closed: Closed) -> list[Invoice]:
-        invoices = [await self._numbered(invoice) for invoice in closed.invoices]
+        invoices = [await self._numbers.given(invoice) for invoice in closed.invoices]
         for invoice in invoices:
             if invoice.credit:
                 await self.ledger.add(closed.consumer, _entry(invoice, closed.at_ns))
@@ -207,37 +206,6 @@ class Closer:
             extra = {"consumer": closed.consumer, "invoices": numbers}
             logger.info("period closed", extra=extra)
         return invoices
-
-    async def _numbered(self, draft: Invoice) -> Invoice:
-        while True:
-            last = await self._last()
-            issued = await self._store.get(issued_key(draft))
-            if issued is not None:
-                return await self.books.invoice(int(issued.body))
-            invoice = replace(draft, number=last + 1)
-            try:
-                await self._store.put(number_key(invoice.number), accounts.body(invoice), expect=0)
-            except Conflict:
-                continue
-            await self._last()
-            return invoice
-
-    async def _last(self) -> int:
-        """Return the last number, after each invoice up to it can be found."""
-        hint = await self._store.get(_LAST)
-        number = known = int(hint.body) if hint else 0
-        while record := await self._store.get(number_key(number + 1)):
-            number += 1
-            await self._index(accounts.invoice(record))
-        if number != known:
-            await self._store.put(_LAST, b"%d" % number)
-        return number
-
-    async def _index(self, invoice: Invoice) -> None:
-        try:
-            await self._store.put(issued_key(invoice), b"%d" % invoice.number, expect=0)
-        except Conflict:
-            return
 
     async def _advance(self, closed: Closed) -> bool:
         month = closed.period.month
@@ -261,16 +229,22 @@ class Closer:
 
 
 def _difference(found: Closed, before: Amounts, after: Amounts, prices: Prices) -> list[Line]:
-    """Rate a closed month again by the terms and prices that it was closed by."""
+    """Rate a closed month again by the terms that it was closed by.
+
+    Args:
+        found: The month.
+        before: What was billed.
+        after: What is counted now.
+        prices: Those that it was closed by, and those that other plans had then.
+    """
     month, terms = found.period.month, found.basis.terms
-    known = {**prices, **found.basis.prices}
     more = {key: after[key] - before.get(key, 0) for key in after}
     late: Mapping[Used, int] = {key: units for key, units in more.items() if units}
     return list(
         corrections(
             month,
-            _without_setup(statement(month, terms, known, before)),
-            _without_setup(statement(month, terms, known, after)),
+            _without_setup(statement(month, terms, prices, before)),
+            _without_setup(statement(month, terms, prices, after)),
             by_subscription(terms, late),
         )
     )
@@ -280,7 +254,8 @@ def _without_setup(lines: list[Line]) -> list[Line]:
     return [line for line in lines if line.charge.kind != "setup"]
 
 
-def _paid(draft: Invoice, balances: Mapping[str, int]) -> Invoice:
+def paid(draft: Invoice, balances: Mapping[str, int]) -> Invoice:
+    """Return ``draft`` with what of it these balances (in smallest units) pay."""
     if draft.total < 0:
         return replace(draft, credit=draft.total)
     return replace(draft, credit=min(max(balances.get(draft.currency, 0), 0), draft.total))

@@ -3,10 +3,9 @@
 Source: https://spec.openapis.org/oas/v3.1.1.html#operation-object
 """
 
-from gateway.admin.described import Object, body, given, parameter
+from gateway.admin.objects import TEXT, Object, body, given, items, parameter
 
 _MONEY: Object = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
-_TEXT: Object = {"type": "string"}
 _MAYBE: Object = {"type": ["string", "null"]}
 _MONTH: Object = {"type": "string", "pattern": "^2[01][0-9]{2}-(0[1-9]|1[0-2])$"}
 _BY_CURRENCY: Object = {"type": "object", "additionalProperties": _MONEY}
@@ -16,10 +15,10 @@ _LINE: Object = {
     "required": ["kind", "product", "plan", "text", "amount"],
     "properties": {
         "kind": {"enum": ["setup", "recurring", "usage", "minimum", "correction"]},
-        "product": _TEXT,
+        "product": TEXT,
         "app": _MAYBE,
-        "plan": _TEXT,
-        "text": _TEXT,
+        "plan": TEXT,
+        "text": TEXT,
         "meter": _MAYBE,
         "quantity": {"type": ["integer", "null"]},
         "unit": _MAYBE,
@@ -35,7 +34,7 @@ _INVOICE: Object = {
         "issued": {"type": "string", "format": "date"},
         "consumer": {
             "type": "object",
-            "properties": {"name": _TEXT, "title": _TEXT, "email": _MAYBE},
+            "properties": {"name": TEXT, "title": TEXT, "email": _MAYBE},
         },
         "period": {
             "type": "object",
@@ -43,10 +42,10 @@ _INVOICE: Object = {
                 "month": _MONTH,
                 "first": {"type": "string", "format": "date"},
                 "last": {"type": "string", "format": "date"},
-                "timezone": _TEXT,
+                "timezone": TEXT,
             },
         },
-        "currency": _TEXT,
+        "currency": TEXT,
         "lines": {"type": "array", "items": _LINE},
         "total": _MONEY,
         "credit": {**_MONEY, "description": "What of the total credit has paid."},
@@ -56,19 +55,11 @@ _INVOICE: Object = {
             "description": "Whom the owner owes a part.",
             "items": {
                 "type": "object",
-                "properties": {"product": _TEXT, "plan": _TEXT, "party": _TEXT, "amount": _MONEY},
+                "properties": {"product": TEXT, "plan": TEXT, "party": TEXT, "amount": _MONEY},
             },
         },
     },
 }
-
-
-def _items(item: Object) -> Object:
-    return {
-        "type": "object",
-        "required": ["items"],
-        "properties": {"items": {"type": "array", "items": item}, "next": _TEXT},
-    }
 
 
 INVOICES: Object = {
@@ -76,7 +67,7 @@ INVOICES: Object = {
     "summary": "List invoices by number",
     "tags": ["billing"],
     "parameters": [
-        parameter("consumer", _TEXT, "Only theirs."),
+        parameter("consumer", TEXT, "Only theirs."),
         parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "Most of a page."),
         parameter(
             "cursor",
@@ -84,7 +75,7 @@ INVOICES: Object = {
             "The page after this: ``next`` of the page before.",
         ),
     ],
-    "responses": {"200": body(_items(_INVOICE))},
+    "responses": {"200": body(items(_INVOICE))},
 }
 
 INVOICE: Object = {
@@ -99,7 +90,7 @@ INVOICE: Object = {
             "description": "The invoice.",
             "content": {
                 "application/json": {"schema": _INVOICE},
-                "text/html": {"schema": _TEXT},
+                "text/html": {"schema": TEXT},
                 "application/pdf": {"schema": {"type": "string", "contentEncoding": "binary"}},
             },
         }
@@ -110,7 +101,7 @@ DRAFT: Object = {
     "operationId": "getDraft",
     "summary": "Read what the open month comes to so far, fees to its end included",
     "tags": ["billing"],
-    "responses": {"200": body(_items(_INVOICE))},
+    "responses": {"200": body(items(_INVOICE))},
 }
 
 PREVIEW: Object = {
@@ -118,13 +109,13 @@ PREVIEW: Object = {
     "summary": "Compare what past months cost with what they would have cost under another plan",
     "tags": ["billing"],
     "parameters": [
-        parameter("product", _TEXT, "Of which the plan would change.", required=True),
-        parameter("plan", _TEXT, "The other plan.", required=True),
+        parameter("product", TEXT, "Of which the plan would change.", required=True),
+        parameter("plan", TEXT, "The other plan.", required=True),
         parameter("months", {"type": "integer", "minimum": 1, "maximum": 24}, "How many."),
     ],
     "responses": {
         "200": body(
-            _items(
+            items(
                 {
                     "type": "object",
                     "required": ["month", "now", "then", "lines"],
@@ -142,20 +133,21 @@ PREVIEW: Object = {
 
 _CREDIT: Object = {
     "type": "object",
-    "required": ["balances", "entries"],
+    "required": ["balances", "unbilled", "entries"],
     "properties": {
         "balances": _BY_CURRENCY,
+        "unbilled": _BY_CURRENCY,
         "entries": {
             "type": "array",
             "items": {
                 "type": "object",
                 "properties": {
-                    "id": _TEXT,
+                    "id": TEXT,
                     "atNs": {"type": "string", "pattern": "^[0-9]+$"},
-                    "currency": _TEXT,
+                    "currency": TEXT,
                     "amount": _MONEY,
-                    "reason": _TEXT,
-                    "by": _TEXT,
+                    "reason": TEXT,
+                    "by": TEXT,
                 },
             },
         },
@@ -200,5 +192,5 @@ CLOSE: Object = {
             "properties": {"month": {"type": ["string", "null"], "maxLength": 40}},
         }
     ),
-    "responses": {"200": body(_items(_INVOICE))},
+    "responses": {"200": body(items(_INVOICE))},
 }

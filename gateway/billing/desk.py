@@ -4,13 +4,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.billing.closing import Closer
+from gateway.billing.closing import Closer, paid
 from gateway.billing.invoices import Invoice
 from gateway.billing.ledger import Entry, IdTaken
 from gateway.billing.money import minor, spelled
 from gateway.billing.periods import Month
 from gateway.billing.preview import Compared, preview
 from gateway.billing.source import Metered, UsageSource
+from wherry import audit
 from wherry.clock import Clock
 from wherry.store import Store
 
@@ -20,12 +21,15 @@ class Credit:
     """A consumer's credit.
 
     Attributes:
-        balances: What is left, in smallest units by currency.
+        balances: What is left of it after the last closed month, in smallest units by currency.
         entries: How it came about, oldest first.
+        unbilled: What the open month comes to so far; what of it the balance pays is taken when
+            the month closes.
     """
 
     balances: Mapping[str, int]
     entries: Sequence[Entry]
+    unbilled: Mapping[str, int]
 
     def document(self) -> dict[str, object]:
         """Return its JSON form; amounts are decimals in text."""
@@ -33,6 +37,10 @@ class Credit:
             "balances": {
                 currency: spelled(amount, currency)
                 for currency, amount in sorted(self.balances.items())
+            },
+            "unbilled": {
+                currency: spelled(amount, currency)
+                for currency, amount in sorted(self.unbilled.items())
             },
             "entries": [
                 {
@@ -58,7 +66,7 @@ class Desk:
     """
 
     def __init__(self, store: Store, clock: Clock, source: UsageSource | None = None) -> None:
-        self._clock = clock
+        self._store, self._clock = store, clock
         self._closer = Closer(store, source or Metered(store), clock)
 
     async def invoices(
@@ -72,17 +80,23 @@ class Desk:
         return await self._closer.books.invoice(number)
 
     async def draft(self, consumer: str) -> list[Invoice]:
-        """Return what the open period comes to so far, one draft for each currency.
+        """Return what the open period comes to so far, and what of it is paid by credit.
+
+        One draft for each currency.
 
         Raises:
             UnknownAccount: Billing never saw the consumer.
         """
         account, _ = await self._closer.books.account(consumer)
-        return await self._closer.draft(account)
+        balances = await self._closer.ledger.balances(consumer)
+        return [paid(draft, balances) for draft in await self._closer.draft(account)]
 
-    async def close(self, consumer: str, month: Month | None = None) -> list[Invoice]:
-        """See `gateway.billing.closing.Closer.close`."""
-        return await self._closer.close(consumer, month)
+    async def close(self, consumer: str, month: Month | None = None, *, by: str) -> list[Invoice]:
+        """See `gateway.billing.closing.Closer.close`; ``by`` is who asks, for the audit log."""
+        found = await self._closer.close(consumer, month)
+        after = [invoice.name for invoice in found]
+        await self._note(by, "closeMonth", f"period/{consumer}", after)
+        return found
 
     async def preview(
         self, consumer: str, product: str, plan: str, *, months: int = 3
@@ -98,9 +112,10 @@ class Desk:
         Raises:
             UnknownAccount: Billing never saw the consumer.
         """
-        await self._closer.books.account(consumer)
+        drafts = await self.draft(consumer)
         entries = await self._closer.ledger.entries(consumer)
-        return Credit(await self._closer.ledger.balances(consumer), entries)
+        unbilled = {draft.currency: draft.total for draft in drafts}
+        return Credit(await self._closer.ledger.balances(consumer), entries, unbilled)
 
     async def add_credit(
         self,
@@ -119,7 +134,7 @@ class Desk:
             amount: A decimal; below 0 takes credit away.
             currency: Of the amount.
             reason: One sentence for people.
-            by: Who does it.
+            by: Who does it, for the audit log, too.
             each: Idempotency key of the caller; None makes one.
 
         Raises:
@@ -136,7 +151,15 @@ class Desk:
         credit = await self.credit(consumer)
         if not fresh:
             _expect_alike(credit.entries, entry, own)
+        after = {"id": own, "amount": amount, "currency": currency, "reason": reason}
+        await self._note(by, "addCredit", f"credit/{consumer}", after)
         return credit
+
+    async def _note(self, by: str, verb: str, subject: str, after: object) -> None:
+        at_ns = self._clock.unix_ns()
+        await audit.noted(
+            self._store, at_ns=at_ns, actor=by, verb=verb, subject=subject, after=after
+        )
 
 
 def _expect_alike(entries: Sequence[Entry], given: Entry, each: str) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import Field
 
 from gateway.admin.asked import model, number, parameter, query
-from gateway.admin.endpoint import NOTE, Endpoint, Handler, Role
+from gateway.admin.endpoint import ACTOR, NOTED, Endpoint, Handler, Role
 from gateway.billing import described
 from gateway.billing.books import MAX_PAGE, UnknownAccount, UnknownInvoice
 from gateway.billing.closing import NotNext, StillOpen
@@ -166,11 +166,10 @@ class _Billing:
             given.amount,
             given.currency,
             reason=given.reason,
-            by=str(request["actor"]),
+            by=request[ACTOR],
             each=given.id,
         )
-        consumer = request.match_info["consumer"]
-        request[NOTE] = (f"credit/{consumer}", None, given.model_dump())
+        request[NOTED] = True
         return web.json_response(found.document())
 
     async def close(self, request: web.Request) -> web.Response:
@@ -178,8 +177,8 @@ class _Billing:
         given = await model(request, Closing)
         month = None if given.month is None else Month.parse(given.month)
         consumer = request.match_info["consumer"]
-        found = await self._desk.close(consumer, month)
-        request[NOTE] = (f"period/{consumer}", None, [invoice.name for invoice in found])
+        found = await self._desk.close(consumer, month, by=request[ACTOR])
+        request[NOTED] = True
         return _listed(found)
 
 

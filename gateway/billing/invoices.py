@@ -91,6 +91,11 @@ class Invoice:
         """Return an amount of this invoice as a decimal."""
         return spelled(amount, self.currency)
 
+    def shown(self, amount: int) -> str:
+        """Return an amount of this invoice as people read it: ``1,234.50``."""
+        whole, point, places = spelled(abs(amount), self.currency).partition(".")
+        return f"{'-' if amount < 0 else ''}{int(whole):,}{point}{places}"
+
     def document(self, *, parties: bool = False) -> dict[str, object]:
         """Return its JSON form; amounts are decimals in text.
 

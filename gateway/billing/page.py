@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
@@ -38,9 +39,10 @@ th, td { padding: .5rem .75rem; text-align: left; vertical-align: top;
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { font-size: .85rem; font-weight: 600; color: var(--quiet); }
-tbody th { padding-top: 1.25rem; font-weight: 600; }
+tbody th { padding-top: 1.25rem; font-weight: 600; overflow-wrap: anywhere; }
 tbody th small { font-weight: 400; color: var(--quiet); }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.long { white-space: normal; overflow-wrap: anywhere; }
 tfoot th, tfoot td { border-bottom: 0; padding-top: .75rem; font-weight: 400; }
 tfoot th { text-align: right; }
 tfoot tr:last-child th, tfoot tr:last-child td { font-size: 1.15rem; font-weight: 700;
@@ -54,6 +56,9 @@ footer { margin-top: 2rem; color: var(--quiet); font-size: .85rem; }
   body { padding: 0; } main { padding: 0; border: 0; max-width: none; }
   tr { break-inside: avoid; } thead { display: table-header-group; } }
 """
+
+_LONG = 14
+"""Characters of a number that every column holds."""
 
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
@@ -118,11 +123,11 @@ def grouped(invoice: Invoice) -> Iterator[tuple[tuple[str, str], Sequence[Line]]
 
 def sums(invoice: Invoice) -> Iterator[tuple[str, str]]:
     """Yield name and amount of each sum below the lines."""
-    yield "Total", invoice.money(invoice.total)
+    yield "Total", invoice.shown(invoice.total)
     if invoice.credit:
         name = "Paid by credit" if invoice.credit > 0 else "Added to credit"
-        yield name, invoice.money(-invoice.credit)
-    yield f"Due, {invoice.currency}", invoice.money(invoice.due)
+        yield name, invoice.shown(-invoice.credit)
+    yield f"Due, {invoice.currency}", invoice.shown(invoice.due)
 
 
 def _payer(invoice: Invoice) -> Iterator[str]:
@@ -149,10 +154,18 @@ def _row(invoice: Invoice, line: Line) -> str:
     how = f'<span class="how" aria-hidden="true">{quantity} &times; {unit}</span>'
     return (
         f"<tr><td>{escape(charge.text)}{how if quantity and unit else ''}</td>"
-        f'<td class="n q">{quantity}</td><td class="n q">{unit}</td>'
-        f'<td class="n">{invoice.money(charge.amount)}</td></tr>'
+        f"{_number(quantity, 'n q')}{_number(unit, 'n q')}"
+        f"{_number(invoice.shown(charge.amount))}</tr>"
     )
 
 
+def _number(text: str, kind: str = "n") -> str:
+    """Return a cell; a number that no column holds may be broken where its digits are grouped."""
+    if len(text) <= _LONG:
+        return f'<td class="{kind}">{text}</td>'
+    broken = re.sub("([,.])", r"\1<wbr>", text)
+    return f'<td class="{kind} long">{broken}</td>'
+
+
 def _sum(name: str, amount: str) -> str:
-    return f'<tr><th scope="row" colspan="3">{escape(name)}</th><td class="n">{amount}</td></tr>'
+    return f'<tr><th scope="row" colspan="3">{escape(name)}</th>{_number(amount)}</tr>'

@@ -32,7 +32,8 @@ _INK, _QUIET, _LINE, _ACCENT = map(HexColor, ("#1c2430", "#566173", "#d8dee6", "
 _PADDING = 6
 """Points that a page's frame keeps free by itself."""
 
-_WIDTHS = (88 * mm, 26 * mm, 28 * mm, 28 * mm)
+_WIDTHS = (77 * mm, 30 * mm, 30 * mm, 33 * mm)
+_SUM = 44 * mm
 _BLOCKS = (
     ("HeiseiKakuGo-W5", ((0x0370, 0x04FF), (0x3000, 0x30FF), (0xFF00, 0xFFEF))),
     ("STSong-Light", ((0x3400, 0x4DBF), (0x4E00, 0x9FFF))),
@@ -160,22 +161,32 @@ def _row(invoice: Invoice, line: Line) -> list[Flowable | str]:
     charge = line.charge
     return [
         _said(charge.text, _TEXT),
-        _said("" if charge.quantity is None else f"{charge.quantity:,}", _NUMBER),
-        _said(charge.unit or "", _NUMBER),
-        _said(invoice.money(charge.amount), _NUMBER),
+        _number("" if charge.quantity is None else f"{charge.quantity:,}", _WIDTHS[1]),
+        _number(charge.unit or "", _WIDTHS[2]),
+        _number(invoice.shown(charge.amount), _WIDTHS[3]),
     ]
 
 
 def _sums(invoice: Invoice) -> Table:
     found = list(sums(invoice))
+    styles = [_NUMBER] * (len(found) - 1) + [_DUE]
     rows = [
-        [_said(text, _DUE if place == len(found) - 1 else _NUMBER) for text in row]
-        for place, row in enumerate(found)
+        [_said(name, style), _number(amount, _SUM, style)]
+        for (name, amount), style in zip(found, styles, strict=True)
     ]
     style = TableStyle(
         [("RIGHTPADDING", (-1, 0), (-1, -1), 0), ("LEFTPADDING", (0, 0), (0, -1), 0)]
     )
-    return Table(rows, colWidths=(138 * mm, 32 * mm), style=style)
+    return Table(rows, colWidths=(sum(_WIDTHS) - _SUM, _SUM), style=style)
+
+
+def _number(text: str, width: float, style: ParagraphStyle = _NUMBER) -> Paragraph:
+    """Return ``text`` on one line, smaller where the column needs that."""
+    inside = width - 2 * _PADDING - 1  # as floats do not add up
+    needed = pdfmetrics.stringWidth(text, style.fontName, style.fontSize)
+    if needed > inside:
+        style = ParagraphStyle("long", style, fontSize=style.fontSize * inside / needed)
+    return _said(text, style)
 
 
 def _said(text: str, style: ParagraphStyle) -> Paragraph:

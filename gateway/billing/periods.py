@@ -10,11 +10,12 @@ import calendar
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from fractions import Fraction
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
+from gateway import days
 from wherry.errors import WherryError
 
 _FORM = re.compile(r"(20[0-9]{2}|21[0-9]{2})-(0[1-9]|1[0-2])", re.ASCII)
@@ -88,17 +89,13 @@ class Month:
 
 
 def midnight_ns(day: date, zone: str) -> int:
-    """Return the instant at which ``day`` begins in ``zone``, in Unix nanoseconds.
-
-    Where clocks go forward at midnight it is that instant; where midnight comes twice, the first.
-    """
-    local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone))
-    return calendar.timegm(local.astimezone(UTC).timetuple()) * 10**9
+    """Return the instant at which ``day`` begins in ``zone``; see `gateway.days.midnight_ns`."""
+    return days.midnight_ns(day, ZoneInfo(zone))
 
 
 def day_at(unix_ns: int, zone: str) -> date:
     """Return the day that it is at ``unix_ns`` in ``zone``."""
-    return datetime.fromtimestamp(unix_ns // 10**9, ZoneInfo(zone)).date()
+    return days.day_at(unix_ns, ZoneInfo(zone))
 
 
 @dataclass(frozen=True, slots=True)

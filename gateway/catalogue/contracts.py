@@ -3,14 +3,13 @@
 import json
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
-
-import yaml
 
 from gateway.catalogue.route import merged
 from gateway.catalogue.template import TemplateError
 from gateway.traffic.openapi.contract import Contract
 from gateway.traffic.openapi.document import WrongDocument
+from wherry.config.document import documents
+from wherry.errors import ConfigError
 from wherry.model.product import ApiProduct
 from wherry.model.world import World
 
@@ -67,15 +66,32 @@ def _source(world: World, product: ApiProduct) -> bytes:
 
 def _compiled(product: ApiProduct, source: bytes) -> Contract:
     try:
-        document: Any = yaml.safe_load(source)
-        if not isinstance(document, dict):
-            raise _wrong(product, f"a {type(document).__name__}", "an OpenAPI document")
-        return Contract.of(document)
-    except yaml.YAMLError:
-        raise _wrong(product, "neither JSON nor YAML", "an OpenAPI document") from None
+        return Contract.of(_read(product, source))
+    except ConfigError as error:
+        first = error.problems[0]
+        found = f"line {first.line}: {first.found}"
+        raise _wrong(product, found, first.expected) from None
     except WrongDocument as error:
         found, _, expected = str(error).partition(", expected ")
         raise _wrong(product, found, expected) from None
+
+
+def _read(product: ApiProduct, source: bytes) -> Mapping[str, object]:
+    """Return the one document in ``source``.
+
+    Raises:
+        ConfigError: It cannot be read.
+        TemplateError: It is no document, or several.
+    """
+    if isinstance(product.spec.openapi, dict):
+        return product.spec.openapi
+    try:
+        found = documents(source.decode())
+    except UnicodeDecodeError:
+        raise _wrong(product, "bytes that are no UTF-8", "JSON or YAML") from None
+    if len(found) != 1 or not isinstance(found[0].data, dict):
+        raise _wrong(product, f"{len(found)} documents", "one OpenAPI document")
+    return found[0].data
 
 
 def _wrong(product: ApiProduct, found: str, expected: str) -> TemplateError:

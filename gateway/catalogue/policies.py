@@ -10,6 +10,7 @@ from gateway.traffic.cors import Sharing
 from gateway.traffic.meters import Meters
 from gateway.traffic.retries import Repeating
 from gateway.traffic.transform import Transformer
+from gateway.traffic.wrong import WrongPolicy
 from wherry.model import traffic as model
 from wherry.model.resource import seconds
 
@@ -75,6 +76,8 @@ class Policies:
         transformer = None
         if traffic.transform is not None:
             transformer = Transformer.of(traffic.transform, variables)
+        if caching is not None and transformer is not None and transformer.personal:
+            _own_answers(caching)
         meters = Meters.of(traffic.meters)
         closed = None
         if traffic.maintenance is not None:
@@ -98,4 +101,17 @@ class Policies:
             and caching is None
             and transformer is None
             and not (meters.headers or meters.places),
+        )
+
+
+def _own_answers(caching: Caching) -> None:
+    """See that answers that are changed for one consumer are kept for that one only.
+
+    Raises:
+        WrongPolicy: Others would get them, too.
+    """
+    if not caching.by_consumer:
+        raise WrongPolicy(
+            "cache.byConsumer false beside a transform that says who calls",
+            "byConsumer true, or no variable of consumer, app, plan or header in transform",
         )

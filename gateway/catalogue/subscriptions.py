@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date
 from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
+from gateway.days import midnight_ns
 from wherry.model.product import Consumer, Plan, Subscribed
 from wherry.model.world import World
 
@@ -94,5 +95,4 @@ def _instant(day: str | None, zone: str, otherwise: int) -> int:
     """Return when ``day`` begins in ``zone``, in Unix nanoseconds."""
     if day is None:
         return otherwise
-    begins = datetime.combine(date.fromisoformat(day), time(), ZoneInfo(zone))
-    return int(begins.timestamp()) * 10**9
+    return midnight_ns(date.fromisoformat(day), ZoneInfo(zone))

@@ -74,30 +74,18 @@ class Table:
         self, method: str, path: Path, host: str = "", headers: Fields = NO_FIELDS
     ) -> Route | WrongMethod | None:
         """Return the route for a request, or why there is none; None: no product has the path."""
-        first: Route | None = None
-        allowed: set[str] = set()
-        for route in self._candidates(path.segments, host):
-            if route.headers and not route.fits(headers):
-                continue
-            if not route.methods or method in route.methods:
-                return route
-            first = first or route
-            allowed |= route.methods
-        return WrongMethod(first, tuple(sorted(allowed))) if first else None
-
-    def _candidates(self, segments: tuple[str, ...], host: str) -> Iterator[Route]:
-        if not self._hosts:
-            yield from _fitting(self._anywhere, segments, 0)
-            return
-        taken: set[str] = set()
-        for name in self._names(host):
-            for route in _fitting(self._hosts[name], segments, 0):
-                if route.product not in taken:
-                    yield route
+        search = _Search(method, path.segments, headers)
+        taken: set[str] = search.taken
+        for name in self._names(host) if self._hosts else ():
+            found = search.below(self._hosts[name], 0)
+            if found is not None:
+                return found
             taken |= self._elsewhere[name]
-        for route in _fitting(self._anywhere, segments, 0):
-            if route.product not in taken:
-                yield route
+        found = search.below(self._anywhere, 0)
+        if found is not None or not search.others:
+            return found
+        allowed = frozenset[str]().union(*(route.methods for route in search.others))
+        return WrongMethod(search.others[0], tuple(sorted(allowed)))
 
     def _names(self, host: str) -> Iterator[str]:
         """Yield the names that ``host`` goes by, closest first."""
@@ -133,14 +121,40 @@ def _shared(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
     return one or other or frozenset({"*"})
 
 
-def _fitting(node: _Node, segments: tuple[str, ...], at: int) -> Iterator[Route]:
-    if at == len(segments):
-        yield from node.ends
-        return
-    literal = node.literals.get(segments[at])
-    if literal is not None:
-        yield from _fitting(literal, segments, at + 1)
-    if segments[at]:
-        if node.variable is not None:
-            yield from _fitting(node.variable, segments, at + 1)
-        yield from node.rests
+class _Search:
+    """Looks for the route of one request.
+
+    Attributes:
+        taken: Products whose routes are no candidates any more.
+        others: Routes that fit but for the method, closest first.
+    """
+
+    __slots__ = ("_headers", "_method", "_segments", "others", "taken")
+
+    def __init__(self, method: str, segments: tuple[str, ...], headers: Fields) -> None:
+        self._method, self._segments, self._headers = method, segments, headers
+        self.taken: set[str] = set()
+        self.others: list[Route] = []
+
+    def below(self, node: _Node, at: int) -> Route | None:
+        """Return the closest route at or below ``node``, which stands for ``at`` segments."""
+        if at == len(self._segments):
+            return self._among(node.ends)
+        segment = self._segments[at]
+        literal = node.literals.get(segment)
+        if literal is not None and (found := self.below(literal, at + 1)) is not None:
+            return found
+        if not segment:
+            return None
+        if node.variable is not None and (found := self.below(node.variable, at + 1)) is not None:
+            return found
+        return self._among(node.rests)
+
+    def _among(self, routes: list[Route]) -> Route | None:
+        for route in routes:
+            if route.product in self.taken or (route.headers and not route.fits(self._headers)):
+                continue
+            if not route.methods or self._method in route.methods:
+                return route
+            self.others.append(route)
+        return None

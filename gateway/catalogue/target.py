@@ -1,5 +1,6 @@
 """Where routes lead, ready to be called."""
 
+import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from gateway.traffic.split import Split
 from wherry.model import product as model
 
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +132,16 @@ def _origin(product: str, template: Template, url: str) -> Origin:
     expected = "a URL of scheme, host, perhaps a port and a path"
     try:
         read = urlsplit(url)
-        port = read.port or _PORTS[read.scheme.lower()]
+        port = _PORTS[read.scheme.lower()] if read.port is None else read.port
     except (ValueError, KeyError):
-        raise TemplateError(product, template.text, f"url {url!r}", expected) from None
-    if not read.hostname or read.query or read.fragment or read.username is not None:
+        raise TemplateError(product, template.text, "a url that is none", expected) from None
+    if "@" in read.netloc:
+        # It is not repeated: it may hold a password.
+        raise TemplateError(product, template.text, "a url with a user", expected)
+    host = read.hostname or ""
+    if not _HOST.fullmatch(host) or not port or read.query or read.fragment:
         raise TemplateError(product, template.text, f"url {url!r}", expected)
     if "{" in read.path:
         raise TemplateError(product, template.text, f"url {url!r}", "variables in 'rewrite' only")
     base = checked_rewrite(product, template, read.path.rstrip("/") or None) or ""
-    return Origin(read.scheme.lower() == "https", read.hostname, port, base)
+    return Origin(read.scheme.lower() == "https", host, port, base)

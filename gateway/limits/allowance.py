@@ -7,7 +7,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from gateway.call import Caller
-from gateway.limits.windows import SECOND, Windows, anchored, calendar, midnight
+from gateway.limits.windows import SECOND, Windows, anchored, calendar
 from wherry.model.plan import By, Concurrency, Plan, Quota, Rate, Spike
 from wherry.model.resource import seconds
 
@@ -123,12 +123,12 @@ class Allowance:
                 the day 1970-01-01.
         """
         spec = plan.spec
-        since = date.fromisoformat(begins) if begins else date(1970, 1, 1)
-        start = midnight(since, ZoneInfo(timezone))
         taken = {plan.name, SPIKE, CONCURRENCY}
         paces = [_spike(spec.spike)] if spec.spike else []
         paces += [_rate(plan.name, spec.rate)] if spec.rate else []
-        shares = tuple(_share(quota, taken, timezone, start) for quota in spec.quotas)
+        shares = tuple(
+            _share(quota, taken, windows_of(quota, timezone, begins)) for quota in spec.quotas
+        )
         return cls(
             plan.name,
             tuple(paces),
@@ -139,6 +139,20 @@ class Allowance:
             any(share.per == "operation" for share in shares),
             frozenset(share.meter for share in shares if not share.requests),
         )
+
+
+def windows_of(quota: Quota, timezone: str, begins: str | None) -> Windows:
+    """Return the windows that ``quota`` counts in.
+
+    Args:
+        quota: Of a plan.
+        timezone: The consumer's; of calendar windows when the quota names none.
+        begins: First day of the subscription; None is 1970-01-01.
+    """
+    if quota.every is None:
+        return calendar(quota.window, ZoneInfo(quota.timezone or timezone))
+    since = date.fromisoformat(begins) if begins else date(1970, 1, 1)
+    return anchored(since, ZoneInfo(timezone), round(seconds(quota.every) * SECOND))
 
 
 def subject(by: By, caller: Caller, peer: str) -> str:
@@ -176,11 +190,7 @@ def _policy(name: str, requests: int, per: str) -> str:
     return f'"{name}";q={quota};w={max(1, window.numerator)}'
 
 
-def _share(quota: Quota, taken: set[str], timezone: str, start: int) -> Share:
-    if quota.every is not None:
-        windows = anchored(start, round(seconds(quota.every) * SECOND))
-    else:
-        windows = calendar(quota.window, ZoneInfo(quota.timezone or timezone))
+def _share(quota: Quota, taken: set[str], windows: Windows) -> Share:
     name = f"{quota.name}-quota" if quota.name in taken else quota.name
     requests = quota.meter == "requests"
     return Share(

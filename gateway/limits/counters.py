@@ -33,6 +33,7 @@ FRESH = SECOND // 10
 FULL = SECOND // 20
 """How long in nanoseconds nodes that share places take them for full, once they were."""
 
+_MOST_USED = 1 << 56
 _DAY = 86_400
 _YEAR = 366 * _DAY
 
@@ -54,13 +55,14 @@ class Bucket:
         "pace",
         "policy",
         "seen",
+        "sent",
         "since",
         "spent",
     )
 
     def __init__(self, pace: Pace, level: str) -> None:
         self.pace, self.level, self.policy = pace, level, pace.name
-        self.due = self.since = self.spent = self.seen = 0
+        self.due = self.since = self.sent = self.spent = self.seen = 0
         self.dirty = False
         self._keeps = min(_YEAR, pace.room / SECOND + 60)
 
@@ -75,7 +77,8 @@ class Bucket:
         left = now + pace.room - due - step
         if not nodes or not step:
             return REFUSE if left < 0 and step else ADMIT
-        if left < pace.near or not self.seen or (self.spent + step) * nodes > pace.near:
+        told = self.seen and (self.sent + self.spent + step) * nodes <= pace.near
+        if left < pace.near or not told:
             return REFUSE if left < -pace.near and now - self.seen < STALE else ASK
         return ADMIT
 
@@ -128,16 +131,18 @@ class Bucket:
 
     def report(self, now: int) -> Advance:
         """See `Counter.report`: as if all was spent when the first was, which lends nothing."""
-        spent, self.spent, self.dirty = self.spent, 0, False
+        self.sent = spent = self.spent
+        self.spent, self.dirty = 0, False
         return Advance(self.level, spent, self.since if spent > 0 else None, None, self._keeps)
 
     def answered(self, found: Advanced, now: int) -> None:
         """See `Counter.answered`."""
         self.due = (max(found.value, self.since) if self.spent > 0 else found.value) + self.spent
-        self.seen = now
+        self.sent, self.seen = 0, now
 
     def lost(self, nodes: int) -> bool:
         """See `Counter.lost`: what may have been counted is not counted again."""
+        self.sent = 0
         return False
 
     def _step(self, cost: int) -> int:
@@ -180,8 +185,11 @@ class Count:
         return self.known + self.sent + self.spent
 
     def add(self, units: int) -> Counter | None:
-        """Count ``units``, which may be given back; return itself if a report becomes due."""
-        self.spent += units
+        """Count ``units``, which may be given back; return itself if a report becomes due.
+
+        Far over every quota nothing more is counted, so that counts fit in the Store.
+        """
+        self.spent += min(units, max(0, _MOST_USED - self.used()))
         return self._owed() if units else None
 
     def step(self, n: int, most: int | None, now: int) -> Advance:
@@ -242,7 +250,8 @@ class Counted:
             return ADMIT
         if not share.requests:
             return ADMIT if now - count.seen < FRESH else ASK
-        return ASK if left < share.near or (count.spent + need) * nodes > share.near else ADMIT
+        told = (count.sent + count.spent + need) * nodes <= share.near
+        return ASK if left < share.near or not told else ADMIT
 
     def spend(self, cost: int, now: int, nodes: int, parts: int = 1) -> Counter | None:
         """See `Limiter.spend`; other meters are counted when it is known how much was used."""

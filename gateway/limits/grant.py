@@ -51,11 +51,10 @@ class Place:
         """Return the rate limit fields at ``now`` (Unix nanoseconds)."""
         if not self.policy:
             return {}
-        items = [limiter.item(now) for limiter in self.limiters]
-        said = ", ".join(items if "" not in items else filter(None, items))
-        if not said:
+        items = [item for limiter in self.limiters if (item := limiter.item(now))]
+        if not items:
             return {"RateLimit-Policy": self.policy}
-        return {"RateLimit-Policy": self.policy, "RateLimit": said}
+        return {"RateLimit-Policy": self.policy, "RateLimit": ", ".join(items)}
 
 
 class Grant:

@@ -285,9 +285,10 @@ class Limits:
         whose = f"{caller.consumer}/{caller.app}" if share.app else caller.consumer
         what = "" if share.per == "all" else product
         what += f"/{operation}" if share.per == "operation" else ""
-        begins = window.begins // 1_000_000_000
-        level = _short(f"quota/{share.name}/{share.meter}/{begins}/{whose}//{what}")
-        return self._counts.get(level) or self._counts.setdefault(level, Count(level, window))
+        level = _short(f"quota/{share.name}/{share.meter}/{window.name}/{whose}//{what}")
+        count = self._counts.get(level) or self._counts.setdefault(level, Count(level, window))
+        count.window = window
+        return count
 
 
 def _short(name: str) -> str:

@@ -1,12 +1,15 @@
 """Windows of time that a quota is counted in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from gateway.days import day_at, midnight_ns
+
 SECOND = 1_000_000_000
-_HOUR = 3600
+_HOUR, _DAY = 3600, 86_400
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +19,13 @@ class Window:
     Attributes:
         begins: Unix nanoseconds of its first instant.
         ends: Unix nanoseconds of the first instant after it.
+        name: Tells it from others of its kind. One that begins with a day has the same name in
+            all zones, so that who moves to another zone goes on with the same count.
     """
 
     begins: int
     ends: int
+    name: int = field(default=0, compare=False)
 
 
 Windows = Callable[[int], Window]
@@ -48,24 +54,15 @@ def calendar(kind: str, zone: ZoneInfo) -> Windows:
             raise ValueError(f"window {kind!r}: expected a calendar window")
 
 
-def anchored(begins: int, every: int) -> Windows:
-    """Return windows of ``every`` nanoseconds (at least 1), one of which begins at ``begins``."""
+def anchored(since: date, zone: ZoneInfo, every: int) -> Windows:
+    """Return windows of ``every`` nanoseconds (at least 1), one of which begins with ``since``."""
+    begins, name = midnight_ns(since, zone), _named(since)
 
     def at(now: int) -> Window:
-        start = begins + (now - begins) // every * every
-        return Window(start, start + every)
+        passed = (now - begins) // every * every
+        return Window(begins + passed, begins + passed + every, name + passed // SECOND)
 
     return at
-
-
-def midnight(day: date, zone: ZoneInfo) -> int:
-    """Return when ``day`` begins in ``zone``, as Unix nanoseconds.
-
-    Where clocks go from midnight straight to one o'clock, that is one o'clock; where midnight
-    comes twice, it is the first.
-    """
-    begins = datetime(day.year, day.month, day.day, tzinfo=zone)
-    return round(begins.timestamp()) * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ class _Clock:
         instant = now // SECOND
         offset = datetime.fromtimestamp(instant, self.zone).utcoffset() or timedelta()
         start = instant - (instant + round(offset.total_seconds())) % self.length
-        return Window(start * SECOND, (start + self.length) * SECOND)
+        return Window(start * SECOND, (start + self.length) * SECOND, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +85,13 @@ class _Days:
 
     def at(self, now: int) -> Window:
         """Cut at midnights of the zone."""
-        today = datetime.fromtimestamp(now // SECOND, self.zone).date()
-        first, after = _around(self.kind, today)
-        return Window(midnight(first, self.zone), midnight(after, self.zone))
+        first, after = _around(self.kind, day_at(now, self.zone))
+        ends = midnight_ns(after, self.zone)
+        return Window(midnight_ns(first, self.zone), ends, _named(first))
+
+
+def _named(day: date) -> int:
+    return (day - _EPOCH).days * _DAY
 
 
 def _around(kind: str, today: date) -> tuple[date, date]:

@@ -2,12 +2,14 @@
 
 A body is one line of JSON and, behind it, compressed JSON. The line holds a group for each
 minute, consumer, app, product, plan and operation with what its uses add up to; the rest holds
-the uses themselves, group by group. Rollups read the line only.
+the uses themselves: for each group its kinds of use, and for each kind what its uses share and
+the name and the nanosecond of the minute of each. Rollups read the line only.
 """
 
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.usage import SERVER_ERROR, Usage
@@ -23,6 +25,7 @@ MOST_USES = 500
 _MOST_UNPACKED = 64 << 20
 _CLIENT_ERROR = 400
 _MEMBERS = 7
+_SAME = _MEMBERS - 1
 
 _json = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=dict).encode
 
@@ -125,23 +128,24 @@ def uses(body: bytes) -> Iterator[Usage]:
     try:
         unpacker = zlib.decompressobj()
         members = json.loads(unpacker.decompress(rest, _MOST_UNPACKED))
-        for group, each in zip(_groups(line), members, strict=True):
-            _, consumer, app, product, plan, operation, _ = group
-            for name, at_ns, credential, status, amounts, labels, refused in each:
-                yield Usage(
-                    name,
-                    at_ns,
-                    consumer,
-                    app,
-                    product,
-                    operation,
-                    plan,
-                    credential,
-                    status,
-                    amounts,
-                    labels,
-                    bool(refused),
-                )
+        for group, kinds in zip(_groups(line), members, strict=True):
+            minute, consumer, app, product, plan, operation, _ = group
+            for credential, status, amounts, labels, refused, each in kinds:
+                for name, within in zip(each[::2], each[1::2], strict=True):
+                    yield Usage(
+                        name,
+                        minute * MINUTE_NS + within,
+                        consumer,
+                        app,
+                        product,
+                        operation,
+                        plan,
+                        credential,
+                        status,
+                        amounts,
+                        labels,
+                        bool(refused),
+                    )
     except (zlib.error, TypeError, ValueError) as error:
         raise BadBatch(str(error)) from None
 
@@ -159,28 +163,57 @@ def _groups(line: bytes) -> list[Any]:
     return list(groups)
 
 
+@dataclass(slots=True)
+class _Kind:
+    """Uses of one group that are alike but for their names and times."""
+
+    credential: str
+    status: int
+    amounts: Mapping[str, int]
+    labels: Mapping[str, str]
+    refused: bool
+    uses: list[str | int] = field(default_factory=list)
+
+    def add_to(self, sums: dict[str, list[int]]) -> None:
+        """Add up what they came to, by meter."""
+        calls = len(self.uses) // 2
+        billed = not self.refused and self.status < SERVER_ERROR
+        for meter, amount in self.amounts.items():
+            added = sums.setdefault(meter, [0, 0, 0, 0])
+            added[0] += amount * calls
+            added[1] += amount * calls if billed else 0
+            added[2] += calls
+            added[3] += calls if self.status >= _CLIENT_ERROR else 0
+
+    def members(self) -> tuple[object, ...]:
+        """Return it for JSON."""
+        common = self.credential, self.status, self.amounts, self.labels, int(self.refused)
+        return *common, self.uses
+
+
 def _encode(events: Sequence[Usage]) -> bytes:
-    groups: dict[tuple[object, ...], tuple[dict[str, list[int]], list[object]]] = {}
+    groups: dict[tuple[object, ...], list[_Kind]] = {}
+    kinds: dict[tuple[object, ...], _Kind] = {}
     for use in events:
         name, at_ns, consumer, app, product, operation, plan, credential, status = use[:9]
         amounts, labels, refused = use[9:]
-        key = (at_ns // MINUTE_NS, consumer, app, product, plan, operation)
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = {}, []
-        sums, members = group
-        members.append((name, at_ns, credential, status, amounts, labels, int(refused)))
-        billed = not refused and status < SERVER_ERROR
-        for meter, amount in amounts.items():
-            added = sums.get(meter)
-            if added is None:
-                added = sums[meter] = [0, 0, 0, 0]
-            added[0] += amount
-            if billed:
-                added[1] += amount
-            added[2] += 1
-            if status >= _CLIENT_ERROR:
-                added[3] += 1
-    line = _json([(*key, sums) for key, (sums, _) in groups.items()])
-    rest = _json([members for _, members in groups.values()])
-    return line.encode() + b"\n" + zlib.compress(rest.encode(), 1)
+        minute, within = divmod(at_ns, MINUTE_NS)
+        # The recorder's uses share what they have in common, so that it need not be compared.
+        like = (
+            *(minute, consumer, app, product, plan, operation),
+            *(credential, status, id(amounts), id(labels), refused),
+        )
+        kind = kinds.get(like)
+        if kind is None:
+            kind = kinds[like] = _Kind(credential, status, amounts, labels, refused)
+            groups.setdefault(like[:_SAME], []).append(kind)
+        kind.uses.append(name)
+        kind.uses.append(within)
+    said = []
+    for key, group in groups.items():
+        sums: dict[str, list[int]] = {}
+        for kind in group:
+            kind.add_to(sums)
+        said.append((*key, sums))
+    rest = _json([[kind.members() for kind in group] for group in groups.values()])
+    return _json(said).encode() + b"\n" + zlib.compress(rest.encode(), 1)

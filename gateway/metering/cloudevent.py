@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from gateway.days import written
 from gateway.usage import Usage
 from wherry.errors import WherryError
-from wherry.model.plan import Meter
+from wherry.model.amount import Meter
 from wherry.model.resource import Name, Strict
+from wherry.pointer import pointer_of
 
 TYPE = "dev.wherry.usage.v1"
 """The CloudEvents type of a use."""
@@ -69,7 +71,7 @@ class Used(Strict):
     """What was used, and by whom.
 
     Attributes:
-        plan: Of the subscription; None is the one that holds now.
+        plan: Of the subscription; None is the one that held at the time of the use.
         status: Of an HTTP answer, or 0.
         billed: Whether it counts on the invoice, for what is not refused by itself.
     """
@@ -159,7 +161,7 @@ def reported(document: object, place: str) -> Reported:
         return Reported.model_validate(document, context={"from_file": True})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=True)[0]
-        where = "".join(f"/{_escaped(str(each))}" for each in first["loc"])
+        where = pointer_of(first["loc"])
         found = repr(first["input"])[:_SHOWN] if first["type"] != "missing" else "nothing"
         raise Unusable(f"{place}{where}", found, first["msg"][:200].lower()) from None
 
@@ -188,14 +190,3 @@ def document(usage: Usage) -> Mapping[str, Any]:
             "labels": labels,
         },
     }
-
-
-def written(at_ns: int) -> str:
-    """Return Unix nanoseconds as an RFC 3339 time in UTC, exactly."""
-    whole, rest = divmod(at_ns, 10**9)
-    fraction = f".{rest:09}".rstrip("0") if rest else ""
-    return (_EPOCH + timedelta(seconds=whole)).strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
-
-
-def _escaped(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")

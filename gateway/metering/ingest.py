@@ -1,11 +1,19 @@
 """Uses that were counted elsewhere, on their way to the log."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from typing import NamedTuple
 
+from gateway.catalogue.subscriptions import Subscriptions
 from gateway.metering.batch import encoded
-from gateway.metering.cloudevent import MOST_AHEAD_NS, Reported, Unusable, reported
+from gateway.metering.cloudevent import (
+    MOST_AHEAD_NS,
+    Reported,
+    Unusable,
+    moment_ns,
+    reported,
+)
 from gateway.usage import LOG
 from wherry.model.world import World
 from wherry.store import Store
@@ -70,8 +78,9 @@ async def ingest(store: Store, world: World, events: Sequence[Placed], now_ns: i
         Unusable: An event names someone or something that is not there, or a time ahead.
     """
     rows = []
+    held = _subscriptions(world, {event.data.consumer for _, event in events})
     for at, event in events:
-        use = event.usage(_plan(world, event, at), now_ns)
+        use = event.usage(_plan(world, held, event, at, now_ns), now_ns)
         if use.at_ns > now_ns + MOST_AHEAD_NS:
             raise Unusable(f"{at}/time", repr(event.time), "a time that is not ahead")
         (body,) = encoded([use])
@@ -80,8 +89,22 @@ async def ingest(store: Store, world: World, events: Sequence[Placed], now_ns: i
     return Taken(new, len(rows) - new)
 
 
-def _plan(world: World, event: Reported, at: str) -> str:
-    """Return the plan that an event counts under."""
+def _subscriptions(world: World, consumers: Set[str]) -> Subscriptions[None]:
+    """Return what these consumers are subscribed to; whose limits they are is nobody's business."""
+    few = replace(
+        world,
+        consumers={name: world.consumers[name] for name in consumers & world.consumers.keys()},
+        subscriptions={
+            name: each
+            for name, each in world.subscriptions.items()
+            if each.spec.consumer in consumers
+        },
+    )
+    return Subscriptions(few, lambda plan, zone, begins: None)
+
+
+def _plan(world: World, held: Subscriptions[None], event: Reported, at: str, now_ns: int) -> str:
+    """Return the plan that an event counts under: as it says, or as it was held at its time."""
     data = event.data
     if data.consumer not in world.consumers:
         raise Unusable(f"{at}/data/consumer", repr(data.consumer), "a consumer that there is")
@@ -91,13 +114,9 @@ def _plan(world: World, event: Reported, at: str) -> str:
         if data.plan not in world.plans:
             raise Unusable(f"{at}/data/plan", repr(data.plan), "a plan that there is")
         return data.plan
-    own = [
-        each.spec
-        for each in world.subscriptions.values()
-        if each.spec.consumer == data.consumer and each.spec.app in (None, data.app)
-    ]
-    own.sort(key=lambda spec: spec.app is None)
-    for subscribed in (*own, *world.consumers[data.consumer].spec.subscriptions):
-        if subscribed.product == data.product:
-            return subscribed.plan
-    raise Unusable(f"{at}/data/product", repr(data.product), "one that the consumer subscribed to")
+    at_ns = now_ns if event.time is None else moment_ns(event.time)
+    terms = held.of(data.consumer, data.app, data.product, at_ns)
+    if terms is None:
+        expected = "one that the consumer was subscribed to at that time"
+        raise Unusable(f"{at}/data/product", repr(data.product), expected)
+    return terms.plan

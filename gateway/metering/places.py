@@ -17,10 +17,16 @@ class Places:
         self._spare = count
         self._queue: deque[asyncio.Future[None]] = deque()
 
+    def taken(self) -> bool:
+        """Take a place if one is free and nobody waits."""
+        if not self._spare or self._queue:
+            return False
+        self._spare -= 1
+        return True
+
     async def take(self) -> None:
         """Wait for a place."""
-        if self._spare and not self._queue:
-            self._spare -= 1
+        if self.taken():
             return
         place = asyncio.get_running_loop().create_future()
         self._queue.append(place)

@@ -3,17 +3,19 @@
 Every record names the offset it includes, and how far all records are is written last. So
 whatever is cut off is done again without counting twice, and two that roll at once only refuse
 each other's writes.
+
+What is rolled up is trimmed from the log in time, so that the log does not grow for ever.
 """
 
 import asyncio
 import logging
 import secrets
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from gateway.metering.batch import BadBatch, Counted, Key, Sum, counted
+from gateway.metering.batch import MINUTE_NS, BadBatch, Counted, Key, Sum, counted
+from gateway.metering.marks import MARKS, Marks
 from gateway.metering.rollup import PAGE, ROLLED, Progress
 from gateway.metering.sums import (
     SHARDS,
@@ -26,6 +28,7 @@ from gateway.metering.sums import (
     read,
     written,
 )
+from gateway.recent import Recent
 from gateway.usage import LOG
 from wherry.clock import Clock
 from wherry.errors import WherryError
@@ -37,7 +40,6 @@ LEASE = "usage/roller"
 """Who holds it rolls up."""
 
 _LEASE_SECONDS = 30.0
-_MINUTE_NS = 60_000_000_000
 _DAY = Level.DAY.value
 _REMEMBERED = 256
 _SWEPT_AGAIN = 3 * _DAY
@@ -48,16 +50,20 @@ _REST = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long rollups are kept, in days; those of days stay, and the log itself does.
+    """How long usage is kept, in days; rollups of days stay.
 
     Attributes:
         minutes: At least 1. Time zones that are not whole hours from UTC need them for the
             edges of billing periods.
         hours: At least 1.
+        events: The log itself, single uses; at least 1.
+        ids: For how long a use that comes again is known and counts once; at least ``events``.
     """
 
     minutes: int = 100
     hours: int = 800
+    events: int = 90
+    ids: int = 180
 
 
 class Roller:
@@ -81,8 +87,9 @@ class Roller:
         self._store, self._clock, self._seconds = store, clock, seconds
         self._retention = retention or Retention()
         self._holder = secrets.token_hex(8)
-        self._known: OrderedDict[Bucket, tuple[int, Rollup]] = OrderedDict()
+        self._known: Recent[Bucket, tuple[int, Rollup]] = Recent(_REMEMBERED)
         self._failing = False
+        self._trimmed = -1
 
     async def run(self) -> None:
         """Roll up until cancelled, whenever no other gateway does."""
@@ -116,20 +123,40 @@ class Roller:
         await self._store.put(ROLLED, done.written(), expect=progress.revision)
         return len(events) == PAGE
 
+    async def trim(self) -> bool:
+        """Remove from the log what is rolled up and old enough; return whether there may be more.
+
+        Raises:
+            Conflict: Another rolls up, too.
+        """
+        today = self._clock.unix_ns() // MINUTE_NS // _DAY
+        if today == self._trimmed:
+            return False
+        marks, progress = await Marks.of(self._store), await Progress.of(self._store)
+        noted = marks.noted(today, progress.offset).since(today - self._retention.ids)
+        if noted.days != marks.days:
+            await self._store.put(MARKS, noted.written(), expect=marks.revision)
+        before = noted.through(today - self._retention.events) + 1
+        forget = noted.through(today - self._retention.ids) + 1
+        if await self._store.trim(LOG, before, forget=forget):
+            return True
+        self._trimmed = today
+        return False
+
     async def _turn(self) -> None:
         try:
             await self._store.lease(LEASE, self._holder, seconds=_LEASE_SECONDS)
-            while await self.roll():
+            while await self.roll() or await self.trim():
                 await self._store.lease(LEASE, self._holder, seconds=_LEASE_SECONDS)
         except LeaseLost:
             self._known.clear()
         except Conflict:
             self._known.clear()
             logger.info("rollups are written by another, too")
-        except WherryError:
+        except WherryError as error:
             self._known.clear()
             if not self._failing:
-                logger.exception("usage cannot be rolled up")
+                logger.warning("usage cannot be rolled up", extra={"why": str(error)})
             self._failing = True
         else:
             self._failing = False
@@ -146,8 +173,9 @@ class Roller:
         return found
 
     async def _add(self, bucket: Bucket, added: list[tuple[int, Mapping[Key, Sum]]]) -> None:
-        if bucket in self._known:
-            revision, before = self._known[bucket]
+        known = self._known.get(bucket)
+        if known is not None:
+            revision, before = known
         else:
             record = await self._store.get(bucket.key)
             revision = record.revision if record else 0
@@ -158,17 +186,14 @@ class Roller:
         many = len(after.sums) > _MANY
         body = await asyncio.to_thread(written, after) if many else written(after)
         put = await self._store.put(bucket.key, body, expect=revision)
-        self._known[bucket] = put.revision, after
-        self._known.move_to_end(bucket)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.put(bucket, (put.revision, after))
 
     def _stale(self, progress: Progress) -> bool:
         minutes, hours = self._kept_from()
         return progress.minutes_from < minutes or progress.hours_from < hours
 
     def _kept_from(self) -> tuple[int, int]:
-        today = self._clock.unix_ns() // _MINUTE_NS // _DAY
+        today = self._clock.unix_ns() // MINUTE_NS // _DAY
         kept = self._retention
         return (
             max(0, today - kept.minutes) * _DAY,

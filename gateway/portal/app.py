@@ -10,7 +10,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from gateway.admin.door import opened
 from gateway.pepper import pepper
 from gateway.portal.accounts import Accounts
 from gateway.portal.attempts import Attempts, SignIns
@@ -32,6 +31,8 @@ from gateway.portal.relay import Relay
 from gateway.portal.sessions import Sessions
 from gateway.portal.site import Site
 from gateway.portal.subscribed import Index
+from gateway.tasks import given_up
+from gateway.web import opened
 from wherry.clock import Clock, SystemClock
 from wherry.config.watch import Worlds
 from wherry.errors import WherryError
@@ -124,8 +125,8 @@ async def running(
                 drain_seconds=settings.drain_seconds,
             )
         )
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        stack.callback(group.create_task(_sweep(sessions), name="portal: sweep sessions").cancel)
+        group = await stack.enter_async_context(given_up())
+        group.create_task(_sweep(sessions), name="portal: sweep sessions")
         yield bound(sock)
 
 

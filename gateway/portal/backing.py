@@ -6,7 +6,7 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway import keyring
+from gateway.authn.keydesk import KeyDesk
 from gateway.authn.owned import keys_of
 from gateway.authn.uses import last_used
 from gateway.billing.books import MAX_PAGE, Books, UnknownAccount, UnknownInvoice
@@ -165,23 +165,24 @@ class _Keys:
         expires = None if new.lasts_days is None else now + new.lasts_days * _DAY
         grant = Grant(app=new.app, title=new.title, expires_ns=expires)
         with _told():
-            _, text = await keyring.create(
-                self.store, self.pepper, new.consumer, now_ns=now, grant=grant
+            _, text = await KeyDesk(self.store, self.clock).create(
+                self.pepper, new.consumer, grant, actor=f"portal:{new.consumer}"
             )
         return text
 
-    async def rotate(self, prefix: str, days: int | None) -> str:
+    async def rotate(self, consumer: str, prefix: str, days: int | None) -> str:
         now = self.clock.unix_ns()
         ends = None if days is None else now + days * _DAY
         with _told():
-            _, text = await keyring.rotate(
-                self.store, self.pepper, prefix, now_ns=now, ends_ns=ends
+            _, text = await KeyDesk(self.store, self.clock).rotate(
+                self.pepper, prefix, ends_ns=ends, actor=f"portal:{consumer}"
             )
         return text
 
-    async def revoke(self, prefix: str) -> None:
+    async def revoke(self, consumer: str, prefix: str) -> None:
         with _told():
-            await keyring.revoke(self.store, prefix, now_ns=self.clock.unix_ns())
+            desk = KeyDesk(self.store, self.clock)
+            await desk.revoke(prefix, actor=f"portal:{consumer}")
 
 
 @dataclass(frozen=True, slots=True)

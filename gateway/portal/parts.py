@@ -95,7 +95,7 @@ class ShownInvoice:
         number: Of the invoice.
         begins: First day of its period, ``YYYY-MM-DD``.
         ends: First day after its period.
-        total: With the currency's minor units.
+        total: What is due, with the currency's minor units.
         currency: ISO 4217 code.
     """
 
@@ -131,9 +131,9 @@ class Parts:
         remove: Forget the document of a kind and name.
         keys: The keys of a consumer, newest first.
         make_key: Make a key; return its text, kept nowhere.
-        rotate_key: Make the second key beside ``prefix``, which ends so many days from now, or
-            not; return its text.
-        revoke_key: Stop accepting the key ``prefix``.
+        rotate_key: Make the second key beside a consumer's ``prefix``, which ends so many days
+            from now, or not; return its text.
+        revoke_key: Stop accepting a consumer's key ``prefix``.
         used: Units in all, exact to the minute.
         series: Points in order of time.
         compare: Past months of ``(consumer, product)`` under another plan, oldest first.
@@ -147,8 +147,8 @@ class Parts:
     remove: Callable[[str, str], Awaitable[None]]
     keys: Callable[[str], Awaitable[Sequence[ShownKey]]]
     make_key: Callable[[NewKey], Awaitable[str]]
-    rotate_key: Callable[[str, int | None], Awaitable[str]]
-    revoke_key: Callable[[str], Awaitable[None]]
+    rotate_key: Callable[[str, str, int | None], Awaitable[str]]
+    revoke_key: Callable[[str, str], Awaitable[None]]
     used: Callable[[Asked], Awaitable[int]]
     series: Callable[[Asked], Awaitable[Sequence[Point]]]
     compare: Callable[[str, str, str], Awaitable[Sequence[Compared]]]

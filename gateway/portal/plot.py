@@ -132,7 +132,8 @@ def _table(plot: Plot) -> Html:
         el("tr", el("th", bar.label, scope="row"), el("td", f"{bar.amount:,}", class_="number"))
         for bar in plot.bars[: plot.until]
     ]
-    head = el("tr", el("th", "When", scope="col"), el("th", plot.unit.capitalize(), scope="col"))
+    what = f"{plot.unit.capitalize()}{' so far' if plot.limit is not None else ''}"
+    head = el("tr", el("th", "When", scope="col"), el("th", what, scope="col", class_="number"))
     caption = el("caption", plot.title, class_="unseen")
     table = el("table", caption, el("thead", head), el("tbody", *rows))
     return el("div", table, class_="scroll", tabindex=0, role="region", aria_label=plot.title)

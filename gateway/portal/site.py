@@ -3,12 +3,13 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from urllib.parse import parse_qsl, quote
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from gateway import cookies
+from gateway.days import day_at
 from gateway.portal.accounts import Account, Accounts
 from gateway.portal.attempts import Attempts, SignIns
 from gateway.portal.layout import Frame, page
@@ -24,7 +25,7 @@ from wherry.config.watch import Worlds
 from wherry.model.product import ApiProduct, Consumer
 from wherry.model.world import World
 
-SESSION_COOKIE, VISIT_COOKIE = "wherry_portal", "wherry_visit"
+SESSION_COOKIE, VISIT_COOKIE = cookies.SESSION, cookies.VISIT
 
 MAX_FIELD = 4096
 """Most characters in a field of a form."""
@@ -113,7 +114,7 @@ class Site:
     def today(self, consumer: Consumer | None) -> str:
         """Return the day that it is for a consumer, as ``YYYY-MM-DD``."""
         zone = ZoneInfo("UTC" if consumer is None else consumer.spec.timezone)
-        return datetime.fromtimestamp(self.clock.unix_ns() / 1e9, zone).date().isoformat()
+        return day_at(self.clock.unix_ns(), zone).isoformat()
 
     def held(self, account: Account) -> Mapping[str, Held]:
         """Return what an account is subscribed to today, by product."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from gateway.limits.windows import Window, anchored, calendar, midnight
+from gateway.limits.allowance import windows_of
+from gateway.limits.windows import Window
 from gateway.portal.parts import Point, Step
 from wherry.model.plan import Quota
-from wherry.model.resource import seconds
 
 MINUTE, HOUR, DAY = 60 * 10**9, 3600 * 10**9, 86_400 * 10**9
 
@@ -66,13 +66,7 @@ def window(quota: Quota, zone: ZoneInfo, now_ns: int, begins: str | None) -> Win
         now_ns: Unix nanoseconds.
         begins: First day of the subscription; None is 1970.
     """
-    where = zone if quota.timezone is None else ZoneInfo(quota.timezone)
-    if quota.every is None:
-        windows = calendar(quota.window, where)
-    else:
-        first = midnight(date.fromisoformat(begins or "1970-01-01"), where)
-        windows = anchored(first, round(seconds(quota.every) * 1e9))
-    now = windows(now_ns)
+    now = windows_of(quota, zone.key, begins)(now_ns)
     return Window(now.begins // MINUTE * MINUTE, -(-now.ends // MINUTE) * MINUTE)
 
 

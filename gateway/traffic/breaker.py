@@ -5,9 +5,9 @@ Then one request at a time is let through: a good answer closes the breaker, a b
 again. Answers to requests that were let through before the state changed count no more.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
+from gateway.recent import Recent
 from wherry.model.resource import seconds
 from wherry.model.traffic import Breaker as Model
 
@@ -111,17 +111,8 @@ class Breakers:
     """
 
     def __init__(self, most: int = MAX_BREAKERS) -> None:
-        self._most = most
-        self._kept: OrderedDict[tuple[str, Model], Breaker] = OrderedDict()
+        self._kept: Recent[tuple[str, Model], Breaker] = Recent(most)
 
     def of(self, upstream: str, model: Model) -> Breaker:
         """Return the breaker of ``upstream`` under these settings; other settings, another one."""
-        place = upstream, model
-        breaker = self._kept.get(place)
-        if breaker is None:
-            breaker = self._kept[place] = Breaker.of(model)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(place)
-        return breaker
+        return self._kept.of((upstream, model), lambda: Breaker.of(model))

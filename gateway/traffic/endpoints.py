@@ -1,14 +1,15 @@
 """What the admin API can do to traffic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Self
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from gateway.admin.asked import model
+from gateway.admin import asked
 from gateway.admin.endpoint import NOTE, Endpoint, Role
+from gateway.admin.objects import Object, body, given
 from gateway.traffic.cache import purges
 from wherry.model.resource import Name, Strict
 from wherry.store import Store
@@ -41,27 +42,18 @@ class Purge(Strict):
         return self
 
 
-_OPERATION: Mapping[str, object] = {
+_ORDER: Object = {
+    "type": "object",
+    "required": ["order"],
+    "properties": {"order": {"type": "integer", "minimum": 1}},
+}
+_PURGE: Object = {
     "operationId": "purgeCache",
     "summary": "Forget kept answers, in every process of the gateway.",
     "tags": ["cache"],
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": Purge.model_json_schema(by_alias=True)}},
-    },
+    "requestBody": given(Purge.model_json_schema(by_alias=True)),
     "responses": {
-        "202": {
-            "description": "The order is written down; it is carried out within moments.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["order"],
-                        "properties": {"order": {"type": "integer", "minimum": 1}},
-                    }
-                }
-            },
-        }
+        "202": body(_ORDER, "The order is written down; it is carried out within moments."),
     },
 }
 
@@ -70,12 +62,11 @@ def endpoints(store: Store) -> Sequence[Endpoint]:
     """Return the operations on the gateway's traffic."""
 
     async def purge(request: web.Request) -> web.StreamResponse:
-        asked = await model(request, Purge)
-        what = purges.Order(asked.product, asked.path_prefix, asked.tag)
+        asked.query(request)
+        wanted = await asked.model(request, Purge)
+        what = purges.Order(wanted.product, wanted.path_prefix, wanted.tag)
         number = await purges.order(store, what)
-        request[NOTE] = ("cache", None, asked.model_dump(by_alias=True, exclude_none=True))
+        request[NOTE] = ("cache", None, wanted.model_dump(by_alias=True, exclude_none=True))
         return web.json_response({"order": number}, status=HTTPStatus.ACCEPTED)
 
-    return [
-        Endpoint("POST", "/v1/cache/purge", Role.EDITOR, purge, _OPERATION, most_bytes=_MOST_BYTES)
-    ]
+    return [Endpoint("POST", "/v1/cache/purge", Role.EDITOR, purge, _PURGE, most_bytes=_MOST_BYTES)]

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.call import Answer
+from gateway.call import FRAMING, Answer
 from gateway.traffic.wrong import WrongPolicy
 from wherry.model.traffic import Fixed
 
 _BODILESS = frozenset({204, 205, 304})
-_FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "upgrade", "trailer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Ready:
         """
         headers = CIMultiDict((each.name, each.value) for each in fixed.headers)
         for name in headers:
-            if name.lower() in _FRAMING:
+            if name.lower() in FRAMING:
                 raise WrongPolicy(f"mock header {name!r}", "one that does not frame the message")
         body, kind = b"", ""
         if fixed.text is not None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from gateway.call import Fields
 from gateway.traffic.wrong import WrongPolicy
+from wherry.pointer import steps_of
 
 MAX_DEPTH = 128
 """Most objects and lists inside each other."""
@@ -107,9 +108,7 @@ def tokens(pointer: str) -> tuple[str, ...]:
     """
     if _BAD_ESCAPE.search(pointer):
         raise WrongPolicy(f"place {pointer!r}: '~' alone", "'~0' for '~' and '~1' for '/'")
-    return tuple(
-        step.replace("~1", "/").replace("~0", "~") for step in pointer.removeprefix("/").split("/")
-    )
+    return steps_of(pointer)
 
 
 def find(value: Any, steps: Sequence[str]) -> tuple[bool, Any]:

@@ -1,28 +1,17 @@
-"""Changes to requests on the way there and to answers on the way back.
+"""Changes to requests on the way there and to answers on the way back."""
 
-In each part, what goes is removed first, then values are set, then added.
-"""
-
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import quote, quote_plus, unquote_plus
 
 from multidict import CIMultiDict
 
 from gateway.call import Fields
-from gateway.problem import Refused
 from gateway.traffic import json
+from gateway.traffic.changes import Body, Headers, Query, personal
 from gateway.traffic.words import Facts, Text
-from gateway.traffic.wrong import WrongPolicy
-from wherry.model.route import HeaderModifier
-from wherry.model.traffic import BodyChange, QueryChange
 from wherry.model.traffic import Transform as Model
 
-_FRAMING = frozenset(
-    {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
-)
 _OF_THE_OLD_BODY = (
     "Content-Length",
     "Content-MD5",
@@ -32,143 +21,6 @@ _OF_THE_OLD_BODY = (
     "ETag",
     "Accept-Ranges",
 )
-_VISIBLE = "".join(map(chr, range(0x20, 0x7F)))
-
-Value = Text | str | int | float | bool | None | list["Value"] | dict[str, "Value"]
-"""JSON in which every text with a variable is compiled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Headers:
-    """Changes to fields."""
-
-    remove: tuple[str, ...]
-    set: tuple[tuple[str, Text], ...]
-    add: tuple[tuple[str, Text], ...]
-
-    @classmethod
-    def of(cls, model: HeaderModifier, variables: Collection[str] | None) -> "Headers":
-        """Prepare ``model``; see `Transformer.of`."""
-        for name in (*(each.name for each in (*model.set, *model.add)), *model.remove):
-            if name.lower() in _FRAMING:
-                raise WrongPolicy(f"header {name!r}", "one that does not frame the message")
-        return cls(
-            tuple(model.remove),
-            tuple((each.name, Text.of(each.value, variables)) for each in model.set),
-            tuple((each.name, Text.of(each.value, variables)) for each in model.add),
-        )
-
-    def apply(self, fields: CIMultiDict[str], facts: Facts) -> None:
-        """Change ``fields`` in place.
-
-        What a field cannot hold, such as the end of a line in a query parameter, is
-        percent-encoded.
-        """
-        values = [_value(text, facts) for _, text in self.set]
-        more = [_value(text, facts) for _, text in self.add]
-        for name in self.remove:
-            fields.popall(name, None)
-        for (name, _), value in zip(self.set, values, strict=True):
-            fields[name] = value
-        for (name, _), value in zip(self.add, more, strict=True):
-            fields.add(name, value)
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Changes to the query; what is not named keeps its spelling and order."""
-
-    gone: frozenset[str]
-    new: tuple[tuple[str, Text], ...]
-
-    @classmethod
-    def of(cls, model: QueryChange, variables: Collection[str] | None) -> "Query":
-        """Prepare ``model``; see `Transformer.of`."""
-        new = tuple(
-            (name, Text.of(value, variables))
-            for name, value in (*model.set.items(), *model.add.items())
-        )
-        return cls(frozenset({*model.remove, *model.set}), new)
-
-    def apply(self, query: str, facts: Facts) -> str:
-        """Return the raw query that is sent instead of ``query``."""
-        if not self.gone and not self.new:
-            return query
-        kept = [
-            part
-            for part in query.split("&")
-            if part and unquote_plus(part.partition("=")[0]) not in self.gone
-        ]
-        kept += [f"{quote_plus(name)}={quote_plus(text.fill(facts))}" for name, text in self.new]
-        return "&".join(kept)
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """Changes to a JSON body.
-
-    Attributes:
-        status: Of the refusal of a body that cannot be changed.
-    """
-
-    remove: tuple[tuple[str, ...], ...]
-    set: tuple[tuple[tuple[str, ...], Value], ...]
-    status: HTTPStatus
-
-    @classmethod
-    def of(cls, model: BodyChange, variables: Collection[str] | None, status: HTTPStatus) -> "Body":
-        """Prepare ``model``; see `Transformer.of`."""
-        return cls(
-            tuple(json.tokens(pointer) for pointer in model.remove),
-            tuple(
-                (json.tokens(pointer), _compiled(value, variables))
-                for pointer, value in model.set.items()
-            ),
-            status,
-        )
-
-    def apply(self, body: bytes, facts: Facts) -> bytes:
-        """Return the body that is sent instead of ``body``.
-
-        Raises:
-            Refused: It is no JSON, or a place leads through something that holds nothing: 400
-                for a request, 502 for an answer.
-        """
-        try:
-            value = json.loads(body)
-        except json.BadJson as error:
-            raise self._refused(str(error)) from None
-        for steps in self.remove:
-            _remove(value, steps)
-        for steps, new in self.set:
-            self._set(value, steps, _filled(new, facts))
-        return json.dumps(value)
-
-    def _set(self, value: Any, steps: tuple[str, ...], new: Any) -> None:
-        for step in steps[:-1]:
-            if isinstance(value, dict):
-                value = value.setdefault(step, {})
-            elif isinstance(value, list) and (place := json.index(value, step)) is not None:
-                value = value[place]
-            else:
-                raise self._nothing(steps)
-        last = steps[-1]
-        if isinstance(value, dict):
-            value[last] = new
-        elif isinstance(value, list) and last in ("-", str(len(value))):
-            value.append(new)
-        elif isinstance(value, list) and (place := json.index(value, last)) is not None:
-            value[place] = new
-        else:
-            raise self._nothing(steps)
-
-    def _nothing(self, steps: tuple[str, ...]) -> Refused:
-        where = "/" + "/".join(steps)
-        return self._refused(f"there is no object or list that could hold {where}")
-
-    def _refused(self, why: str) -> Refused:
-        who = "The body" if self.status is HTTPStatus.BAD_REQUEST else "The upstream's answer"
-        return Refused(self.status, f"{who} cannot be changed: {why}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +38,12 @@ class Change:
     content: Body | None
 
     @property
-    def personal(self) -> bool:
-        """Whether what comes out depends on who calls."""
+    def personal(self) -> tuple[Text, ...]:
+        """The texts that depend on who calls."""
         texts = [text for _, text in (*self.fields.set, *self.fields.add)]
         texts += [] if self.parameters is None else [text for _, text in self.parameters.new]
         values = () if self.content is None else [value for _, value in self.content.set]
-        return any(map(_is_personal, (*texts, *values)))
+        return tuple(each for value in (*texts, *values) for each in personal(value))
 
     def headers(self, fields: CIMultiDict[str], facts: Facts) -> None:
         """See `Headers.apply`."""
@@ -220,15 +72,17 @@ class Transformer:
     Attributes:
         request: On the way there.
         response: On the way back.
+        about: The texts in both that say something about who calls.
     """
 
     request: Change
     response: Change
+    about: tuple[Text, ...] = ()
 
     @property
     def personal(self) -> bool:
         """Whether answers are for one consumer only, so that a cache may not share them."""
-        return self.request.personal or self.response.personal
+        return bool(self.about)
 
     @classmethod
     def of(cls, model: Model, variables: Collection[str] | None = None) -> "Transformer":
@@ -250,65 +104,14 @@ class Transformer:
                 (back, HTTPStatus.BAD_GATEWAY),
             )
         ]
-        return cls(
-            Change(
-                Headers.of(there.headers, variables), Query.of(there.query, variables), bodies[0]
-            ),
-            Change(Headers.of(back.headers, variables), None, bodies[1]),
+        request = Change(
+            Headers.of(there.headers, variables), Query.of(there.query, variables), bodies[0]
         )
-
-
-def _is_personal(value: Value) -> bool:
-    match value:
-        case Text():
-            return value.personal
-        case dict():
-            return any(map(_is_personal, value.values()))
-        case list():
-            return any(map(_is_personal, value))
-        case _:
-            return False
+        response = Change(Headers.of(back.headers, variables), None, bodies[1])
+        return cls(request, response, (*request.personal, *response.personal))
 
 
 def forget_body(fields: CIMultiDict[str]) -> None:
     """Drop the fields that said something about a body that was changed."""
     for name in _OF_THE_OLD_BODY:
         fields.popall(name, None)
-
-
-def _value(text: Text, facts: Facts) -> str:
-    return quote(text.fill(facts), safe=_VISIBLE)
-
-
-def _compiled(value: Any, variables: Collection[str] | None) -> Value:
-    if isinstance(value, str):
-        return Text.of(value, variables)
-    if isinstance(value, Mapping):
-        return {str(name): _compiled(each, variables) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_compiled(each, variables) for each in value]
-    if value is None or isinstance(value, int | float):
-        return value
-    raise WrongPolicy(f"value of type {type(value).__name__}", "JSON")
-
-
-def _filled(value: Value, facts: Facts) -> Any:
-    match value:
-        case Text():
-            return value.fill(facts)
-        case dict():
-            return {name: _filled(each, facts) for name, each in value.items()}
-        case list():
-            return [_filled(each, facts) for each in value]
-        case _:
-            return value
-
-
-def _remove(value: Any, steps: tuple[str, ...]) -> None:
-    there, holder = json.find(value, steps[:-1])
-    if not there:
-        return
-    if isinstance(holder, dict):
-        holder.pop(steps[-1], None)
-    elif isinstance(holder, list) and (place := json.index(holder, steps[-1])) is not None:
-        del holder[place]

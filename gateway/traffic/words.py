@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from gateway.call import Fields
+from gateway.fields import readable
 from gateway.traffic.wrong import WrongPolicy
 
 _PART = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
@@ -105,7 +106,7 @@ def _reader(name: str, variables: Collection[str] | None) -> _Read:
     if group == "query":
         return lambda facts: facts.parameter(rest)
     if group == "header":
-        return lambda facts: facts.headers.get(rest, "")
+        return lambda facts: readable(facts.headers.get(rest, ""))
     if variables is not None and rest not in variables:
         listed = ", ".join(sorted(variables)) or "none: the path has no variables"
         raise WrongPolicy(f"variable '${{{name}}}'", f"a name of the path's variables: {listed}")

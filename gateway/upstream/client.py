@@ -96,7 +96,7 @@ class Client:
         Raises:
             NoConnection: The upstream cannot be reached.
             UpstreamError: It gave no answer, or none in time.
-            Refused: The body cannot be passed on.
+            Refused: The body cannot be passed on; 408, it did not come in time.
         """
         whole = body if isinstance(body, bytes) else b"" if body.empty else body.arrived()
         length = len(whole) if whole is not None else body.length  # type: ignore[union-attr]
@@ -110,9 +110,7 @@ class Client:
             if connection is None:
                 connection = await pool.connection(max(0.0, end - loop.time()))
             fresh = connection.used == 0
-            exchange = connection.begin(
-                method, first, whole=whole is not None, switches=upgrade is not None
-            )
+            exchange = connection.begin(method, first, whole=whole is not None, switches=upgrade)
             if whole is None:
                 exchange.sender = self._group.create_task(
                     _sent(connection, exchange, body, chunked=length is None),  # type: ignore[arg-type]
@@ -127,7 +125,11 @@ class Client:
                     continue
                 raise
             except Late:
+                waits = _waits_for_client(connection, exchange)
                 exchange.close()
+                if waits:
+                    detail = f"The body did not come within {seconds:g} s."
+                    raise Refused(HTTPStatus.REQUEST_TIMEOUT, detail) from None
                 raise Late(str(place), seconds) from None
             except BaseException:
                 exchange.close()
@@ -151,6 +153,12 @@ class Client:
                 pool.close_idle(loop.time())
                 if pool.unused:
                     del self._pools[place]
+
+
+def _waits_for_client(connection: Connection, exchange: Exchange) -> bool:
+    """Return whether it is the request that is late, so that the upstream is not to blame."""
+    sender = exchange.sender
+    return sender is not None and not sender.done() and not connection.full
 
 
 async def _sent(connection: Connection, exchange: Exchange, body: Body, *, chunked: bool) -> None:

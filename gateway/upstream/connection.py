@@ -5,6 +5,8 @@ Source: RFC 9112
 
 import asyncio
 from collections.abc import Callable
+from math import inf
+from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -13,7 +15,11 @@ from gateway.upstream.message import text
 from gateway.upstream.trouble import BrokenOff, NoHttp
 
 MAX_HEAD = 1 << 16
-"""Most bytes of an answer's head."""
+"""Most bytes of an answer in a row that are no part of its body: its head, its trailers, what
+stands around its chunks."""
+
+MAX_FIELDS = 1000
+"""Most fields of an answer's head."""
 
 MAX_INTERIM = 16
 """Most 1xx answers before the final one."""
@@ -21,6 +27,9 @@ MAX_INTERIM = 16
 SWITCHING = 101
 FINAL = 200
 """First status of an answer that is not followed by another."""
+
+_LEAST, _MOST = 100, 599
+_VERSIONS = ("1.1", "1.0")
 
 _BODILESS = frozenset({204, 304})
 
@@ -49,10 +58,13 @@ class Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._ended = self._until_eof = self._raw = self._keep = self._interim = False
-        self._head_size = self._interims = 0
-        self._framed = self._sent = self._switches = False
+        self._quiet = self._taken = self._interims = 0
+        self._framed = self._sent = False
+        self._switches: str | None = None
         self._room: asyncio.Future[None] | None = None
         self._full = False
+        self._look: asyncio.TimerHandle | None = None
+        self._looks_at = inf
 
     @property
     def open(self) -> bool:
@@ -64,16 +76,18 @@ class Connection(asyncio.Protocol):
         """See `Line.full`."""
         return self._full
 
-    def begin(self, method: str, head: bytes, *, whole: bool, switches: bool = False) -> Exchange:
+    def begin(
+        self, method: str, head: bytes, *, whole: bool, switches: str | None = None
+    ) -> Exchange:
         """Send the beginning of a request, or ``whole`` of it, and return its exchange.
 
-        ``switches`` says whether it asks for another protocol.
+        ``switches`` names the other protocol that it asks for.
         """
         self._switches = switches
         exchange = self._exchange = Exchange(self, method)
         self.used += 1
         self._ended = self._until_eof = self._raw = self._interim = False
-        self._head_size = self._interims = 0
+        self._quiet = self._taken = self._interims = 0
         self._keep, self._framed, self._sent = False, False, whole
         if self._transport is None:
             exchange.fail(BrokenOff(self.place, silent=True))
@@ -110,6 +124,14 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.resume_reading()
 
+    def look_at(self, when: float) -> None:
+        """See `Line.look_at`: one timer is there for many exchanges, and rarely set anew."""
+        if self._looks_at > when:
+            if self._look is not None:
+                self._look.cancel()
+            self._look = asyncio.get_running_loop().call_at(when, self._looks)
+            self._looks_at = when
+
     def ended(self, exchange: Exchange) -> None:
         """See `Line.ended`."""
         if exchange is not self._exchange:
@@ -126,8 +148,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = cast("asyncio.Transport", transport)  # which uvloop's are not by type
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -142,6 +163,7 @@ class Connection(asyncio.Protocol):
             exchange.feed(data)
             exchange.wake()
             return
+        self._quiet += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -149,12 +171,12 @@ class Connection(asyncio.Protocol):
         except HttpParserError:
             self._bad(exchange, "bytes that are no HTTP")
             return
-        if exchange.headed:
+        if self._quiet > MAX_HEAD:
+            self._bad(exchange, "a long head", f"at most {MAX_HEAD} bytes")
+        elif exchange.status == SWITCHING and not self._raw:
+            self._bad(exchange, "another protocol")
+        elif exchange.headed:
             exchange.wake()
-        else:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD:
-                self._bad(exchange, "a long head", f"at most {MAX_HEAD} bytes")
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
@@ -162,6 +184,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._transport = None
+        if self._look is not None:
+            self._look.cancel()
         self.resume_writing()
         exchange = self._exchange
         if exchange is not None and not exchange.complete:
@@ -198,11 +222,21 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See `httptools`."""
-        if self._exchange is not None and not self._ended:
-            self._exchange.fields.append((text(name), text(value)))
+        exchange = self._exchange
+        if exchange is not None and not exchange.headed and not self._ended:
+            try:
+                exchange.fields.append((name.decode(), value.decode()))
+            except UnicodeDecodeError:
+                exchange.fields.append((text(name), text(value)))
+            self._taken += len(name) + len(value)
+            if len(exchange.fields) > MAX_FIELDS or self._taken > MAX_HEAD:
+                many = f"at most {MAX_FIELDS} fields and {MAX_HEAD} bytes"
+                self._bad(exchange, "a long head", many)
             lower = name.lower()
             if lower in (b"content-length", b"transfer-encoding"):
                 self._framed = True
+                if lower[:1] == b"t" and value.lower() != b"chunked":
+                    self._bad(exchange, "another coding", "'chunked' or none")
 
     def on_headers_complete(self) -> None:
         """See `httptools`."""
@@ -210,6 +244,12 @@ class Connection(asyncio.Protocol):
         if exchange is None or self._ended:
             return
         status = self._parser.get_status_code()
+        if not _LEAST <= status <= _MOST:
+            self._bad(exchange, f"status {status}", f"one of {_LEAST} to {_MOST}")
+        elif self._parser.get_http_version() not in _VERSIONS:
+            self._bad(exchange, "another version of HTTP")
+        elif status == SWITCHING and self._switches is None:
+            self._bad(exchange, "another protocol")
         if status < FINAL and status != SWITCHING:
             self._interim = True
             self._interims += 1
@@ -226,6 +266,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """See `httptools`."""
+        self._quiet = 0
         if self._exchange is None or self._ended:
             self._keep = False
         else:
@@ -242,8 +283,16 @@ class Connection(asyncio.Protocol):
             self._ended = exchange.complete = True
             self._keep = self._parser.should_keep_alive()
 
+    def _looks(self) -> None:
+        self._look, self._looks_at = None, inf
+        if self._exchange is not None:
+            again = self._exchange.overdue(asyncio.get_running_loop().time())
+            if again is not None:
+                self.look_at(again)
+
     def _switch(self, exchange: Exchange, rest: bytes) -> None:
-        if exchange.status != SWITCHING or not self._switches:
+        offered = [value.lower() for name, value in exchange.fields if name.lower() == "upgrade"]
+        if exchange.status != SWITCHING or offered != [self._switches]:
             self._bad(exchange, "another protocol")
             return
         self._raw = True

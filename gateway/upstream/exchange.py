@@ -23,6 +23,10 @@ class Line(Protocol):
         """Read on."""
         ...
 
+    def look_at(self, when: float) -> None:
+        """Ask whether the exchange is overdue, at ``when`` (loop time) or before."""
+        ...
+
     def ended(self, exchange: "Exchange") -> None:
         """Take the connection back; one whose answer is not whole is closed."""
         ...
@@ -61,8 +65,9 @@ class Exchange:
         "_heard_at",
         "_line",
         "_paused",
+        "_seconds",
+        "_since",
         "_size",
-        "_timer",
         "_waiter",
         "complete",
         "error",
@@ -85,8 +90,7 @@ class Exchange:
         self._chunks: deque[bytes] = deque()
         self._size, self._paused = 0, False
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._heard_at = 0.0
+        self._since = self._seconds = self._heard_at = 0.0
 
     async def head(self, seconds: float) -> None:
         """Return when the answer's head is here.
@@ -94,10 +98,10 @@ class Exchange:
         Raises:
             UpstreamError: None came.
         """
-        while not self.headed:
-            if self.error is not None:
-                raise self.error
+        while self.error is None and not self.headed:
             await self._more(seconds)
+        if self.error is not None:
+            raise self.error
 
     def whole(self) -> bytes | None:
         """Return the whole body if it is here and none of it was taken; else None."""
@@ -168,21 +172,24 @@ class Exchange:
         self.complete = True
         self.wake()
 
-    async def _more(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        self._timer = loop.call_later(seconds, self._expire, loop.time(), seconds)
-        try:
-            await self._waiter
-        finally:
-            self._timer.cancel()
-            self._waiter = self._timer = None
+    def overdue(self, now: float) -> float | None:
+        """Fail if the reader waited too long at ``now`` (loop time).
 
-    def _expire(self, since: float, seconds: float) -> None:
+        Returns:
+            When to look again; None: nobody waits.
+        """
+        if self._waiter is None or self._waiter.done():
+            return None
+        ends = max(self._since, self._heard_at) + self._seconds
+        if now < ends:
+            return ends
+        self.fail(Late(self._line.place, self._seconds))
+        return None
+
+    def _more(self, seconds: float) -> asyncio.Future[None]:
+        """Return what ends when there is more to see."""
         loop = asyncio.get_running_loop()
-        if self._heard_at > since:
-            # The other side spoke meanwhile.
-            left = self._heard_at + seconds - loop.time()
-            self._timer = loop.call_later(left, self._expire, self._heard_at, seconds)
-        else:
-            self.fail(Late(self._line.place, seconds))
+        waiter = self._waiter = loop.create_future()
+        self._since, self._seconds = loop.time(), seconds
+        self._line.look_at(self._since + seconds)
+        return waiter

@@ -4,13 +4,13 @@ Source: RFC 9112 sections 3, 6 and 7
 """
 
 import re
-from functools import lru_cache
 
 from gateway.call import Fields
 from gateway.upstream.trouble import NoHttp
 
 _EMPTY_IS_SAID = frozenset({"POST", "PUT", "PATCH"})
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
+_LENGTHS = frozenset(map(len, _FRAMING))
 _TARGET = re.compile(r"[\x21-\x7e]+")
 
 
@@ -37,7 +37,12 @@ def encoded(
         NoHttp: A part of it cannot stand in a head.
     """
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in headers.items() if not _frames(name)]
+    # Names may be of a subclass of str, of which f-strings make a copy first.
+    lines += [
+        ": ".join(pair)
+        for pair in headers.items()
+        if len(pair[0]) not in _LENGTHS or pair[0].lower() not in _FRAMING
+    ]
     if length is None:
         lines.append("Transfer-Encoding: chunked")
     elif length or method in _EMPTY_IS_SAID:
@@ -51,11 +56,6 @@ def encoded(
     if not _TARGET.fullmatch(target):
         raise NoHttp(host, "a target with spaces or controls", "none")
     return text.encode("utf-8", "surrogateescape")
-
-
-@lru_cache(1024)
-def _frames(name: str) -> bool:
-    return name.lower() in _FRAMING
 
 
 def chunk(piece: bytes) -> bytes:

@@ -3,14 +3,13 @@
 import asyncio
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.upstream.connection import Connection
 from gateway.upstream.trouble import Late, NoConnection
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an upstream listens.
 
     Attributes:

@@ -30,6 +30,7 @@ from wherry.store import (
     StoreClosed,
     StoreFailed,
     TooLarge,
+    bounds,
     opened,
     scripts,
 )
@@ -462,6 +463,52 @@ async def test_a_reader_pages_by_offset(store):
         await store.read("log", limit=-1)
 
 
+async def test_a_trimmed_log_keeps_its_newer_events_and_refuses_the_ids_of_older_ones(store):
+    await store.append("other", [("a", b"1")])
+    await store.append("log", [(name, name.encode()) for name in "abcd"])
+    before = await store.read("log")
+    assert await store.trim("log", before[2].offset) == 2
+    assert await store.read("log") == before[2:]
+    assert await store.read("log", before[0].offset) == before[2:]
+    assert await store.append("log", [("a", b""), ("d", b""), ("e", b"e")]) == 1
+    assert [event.id for event in await store.read("log")] == ["c", "d", "e"]
+    assert [event.id for event in await store.read("other")] == ["a"]
+    assert await store.trim("log", before[2].offset) == 0
+    assert await store.trim("none", 10, forget=10) == 0
+
+
+async def test_an_id_that_is_forgotten_is_new_again_and_its_offset_is_never_given_twice(store):
+    await store.append("log", [(name, b"") for name in "abc"])
+    newest = (await store.read("log"))[-1].offset
+    assert await store.trim("log", newest + 1, forget=newest) == 5  # three events, two ids
+    assert await store.read("log") == []
+    assert await store.append("log", [("a", b"new"), ("c", b"new")]) == 1
+    [event] = await store.read("log")
+    assert (event.id, event.body) == ("a", b"new")
+    assert event.offset > newest
+
+
+async def test_ids_of_events_that_stay_are_never_forgotten(store):
+    await store.append("log", [("a", b""), ("b", b"")])
+    _, second = await store.read("log")
+    assert await store.trim("log", second.offset, forget=second.offset + 1) == 2
+    assert await store.append("log", [("b", b"")]) == 0
+    assert await store.append("log", [("a", b"")]) == 1
+
+
+async def test_a_trim_takes_only_so_many_at_a_time_the_oldest_first(store):
+    more = 7
+    names = [str(number) for number in range(bounds.MAX_TRIMMED + more)]
+    await store.append("log", [(name, b"x") for name in names])
+    last = (await store.read("log", limit=10_000))[-1].offset
+    assert await store.trim("log", last) == bounds.MAX_TRIMMED
+    left = await store.read("log")
+    assert [event.id for event in left] == names[bounds.MAX_TRIMMED :]
+    assert await store.trim("log", last) == more - 1
+    assert await store.trim("log", last) == 0
+    assert await store.trim("log", 0, forget=last) == bounds.MAX_TRIMMED
+
+
 # The SQLite file
 
 
@@ -563,7 +610,7 @@ async def test_a_file_that_is_no_store_or_of_a_newer_version_is_refused(tmp_path
     db.close()
     for name, message in (
         ("text", "not a database"),
-        ("newer", "schema version 99, expected 2"),
+        ("newer", "schema version 99, expected 3"),
         ("missing/s.db", "No such file"),
     ):
         with pytest.raises(StartError, match=message):
@@ -575,11 +622,14 @@ async def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path):
     path = tmp_path / "s.db"
     async with SqliteStore.open(path) as store:
         put = await store.put("k", b"v")
+        await store.append("log", [("a", b"1")])
     with sqlite3.connect(path) as db:
-        db.executescript("DROP TABLE levels; DROP TABLE shares; PRAGMA user_version = 1")
+        db.executescript("DROP TABLE levels; DROP TABLE shares; DROP TABLE trims")
+        db.execute("PRAGMA user_version = 1")
     db.close()
     async with SqliteStore.open(path) as store:
         assert await store.get("k") == put
+        assert [event.id for event in await store.read("log")] == ["a"]
         assert (await store.advance("l", 1, floor=None, most=1, seconds=1)).passed
 
 
@@ -854,7 +904,23 @@ class StoreMachine(RuleBasedStateMachine):
             assert all(event.offset > after for event in page)
             after = page[-1].offset
             seen += [(event.id, event.body) for event in page]
-        assert seen == list(self.logs.get(log, {}).items())
+        kept = self.logs.get(log, {}).items()
+        assert seen == [(each, body) for each, body in kept if body is not None]
+
+    @rule(log=NAMES, events=st.integers(0, 6), ids=st.integers(0, 6))
+    def trim(self, log, events, ids):
+        held = self.logs.get(log, {})
+        offsets = {event.id: event.offset for event in self.run(self.store.read(log))}
+        there = [each for each, body in held.items() if body is not None]
+        gone = [each for each, body in held.items() if body is None]
+        before = offsets[there[events]] if events < len(there) else 10**6
+        removed = there[:events]
+        forgotten = [*gone, *removed] if ids else []
+        found = self.run(self.store.trim(log, before, forget=before if ids else 0))
+        assert found == len(removed) + len(forgotten)
+        held.update(dict.fromkeys(removed))
+        for each in forgotten:
+            del held[each]
 
 
 class SqliteMachine(StoreMachine):

@@ -37,6 +37,19 @@ async def test_a_websocket_talks_through_the_gateway_and_is_counted_once(tmp_pat
         assert "x-api-key" not in gateway.upstream.requests[0].headers
 
 
+async def test_a_websockets_bytes_are_metered_both_ways(tmp_path):
+    meters = "[{meter: heard, value: bytesIn}, {meter: said, value: bytesOut}]"
+    made = world(product=f"traffic: {{meters: {meters}}}")
+    async with site(tmp_path, made) as gateway:
+        url = gateway.address.url + "/shop/socket"
+        async with gateway.client.ws_connect(url, headers={"x-api-key": gateway.key}) as socket:
+            await socket.send_str("b" * 50_000)
+            assert await socket.receive_str() == f"you said {'b' * 50_000}"
+        (use,) = await gateway.usage(1)
+    assert 50_000 < use.amounts["heard"] < 51_000
+    assert 50_000 < use.amounts["said"] < 51_000
+
+
 async def test_a_websocket_that_the_client_leaves_ends_at_the_upstream_too(tmp_path):
     async with site(tmp_path) as gateway:
         reader, writer = await asyncio.open_connection(gateway.address.host, gateway.address.port)

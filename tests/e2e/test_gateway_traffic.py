@@ -235,6 +235,8 @@ meters:
                 assert await answer.read() == body
                 assert "X-Tokens" not in answer.headers
         good, bad = await gateway.usage(2)
+        counted = 'wherry_gateway_flaws_total{product="store",flaw="amount"} 1'
+        assert counted in gateway.metrics.render()
     assert good.amounts == {"requests": 1, "tokens": 12, "rows": 3, "sent": len(body)}
     assert bad.amounts == {"requests": 1, "rows": 3, "sent": len(body)}
 
@@ -263,6 +265,8 @@ async def test_a_request_is_held_against_the_products_document(tmp_path):
             async with await gateway.call("/shop/say/x", method="POST", json={"name": 1}) as answer:
                 assert answer.status == status
         assert len(gateway.upstream.requests) == 2
+        counted = 'wherry_gateway_flaws_total{product="store",flaw="document"} 1'
+        assert counted in gateway.metrics.render()
 
 
 # Where it goes

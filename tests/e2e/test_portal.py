@@ -13,6 +13,7 @@ from gateway import keyring
 from gateway.billing.ledger import Entry, Ledger
 from gateway.portal import accounts
 from gateway.portal.sessions import LASTS
+from wherry import audit
 from wherry.store.sqlite import SqliteStore
 
 WRONG, OTHER = "not the engine", "difference engine"
@@ -286,6 +287,12 @@ async def test_keys_are_rotated_and_revoked_by_their_owner_only(open_shop, ada, 
     assert "2 live keys" in page.text
     assert (await ada.post(f"/keys/{prefix}/revoke")).path == "/keys?said=revoked"
     assert "Keys that no longer count (1)" in (await ada.get("/keys")).text
+    log = await open_shop.store.read(audit.LOG)
+    entries = [audit.Entry.decode(event.body) for event in log]
+    changes = [each for each in entries if each.subject.startswith("key/")]
+    assert [each.verb for each in changes] == ["createKey", "rotateKey", "revokeKey"]
+    assert {each.actor.partition("-")[0] for each in changes} == {"portal:ada"}
+    assert changes[-1].after["state"] == "revoked"
 
 
 async def test_an_app_is_added_and_gets_keys_of_its_own(open_shop, ada):

@@ -15,7 +15,7 @@ from aiohttp import web
 
 import gateway.app
 from gateway import keyring
-from gateway.metering.batch import MINUTE_NS, Key, Sum, uses
+from gateway.metering.batch import MINUTE_NS, Key, Sum, encoded, uses
 from gateway.metering.endpoints import endpoints
 from gateway.metering.roller import LEASE, Retention, Roller
 from gateway.metering.rollup import Level, Progress, UsageGone, series, used
@@ -372,6 +372,48 @@ async def test_minutes_are_forgotten_after_their_time_and_days_are_not():
     assert total == Sum(1, 1, 1, 0)
     with pytest.raises(UsageGone, match="expected whole days"):
         await series(store, meter="requests", begins_ns=NOW, ends_ns=NOW + 1, step=Level.HOUR)
+
+
+async def test_old_uses_leave_the_log_and_are_still_known_for_a_while():
+    store, clock, days = MemoryStore(), Clock(), Retention(events=3, ids=6)
+    roller = Roller(store, clock, retention=days)
+    asked = {"begins_ns": 0, "ends_ns": NOW + 86_400 * 10**9}
+
+    async def turn(days=0):
+        clock.ns += days * 86_400 * 10**9
+        while await roller.roll() or await roller.trim():
+            pass
+        return [event.id for event in await store.read(LOG)]
+
+    first = [("first", body) for body in encoded([a_use("1")])]
+    await store.append(LOG, first)
+    assert await turn() == ["first"]
+    before = await used(store, **asked)
+    assert await turn(2) == ["first"]
+    second = [("second", body) for body in encoded([a_use("2")])]
+    await store.append(LOG, second)
+    assert await turn() == ["first", "second"]
+    assert await turn(2) == ["second"]  # the first was there for more than three days
+    assert await store.append(LOG, first) == 0
+    assert await turn(2) == ["second"]
+    assert await store.append(LOG, first) == 0
+    assert await turn(2) == []
+    assert await store.append(LOG, first) == 1  # longer ago than ids are kept
+    assert await store.append(LOG, second) == 0
+    [[key, value]] = before.items()
+    assert await used(store, **asked) == {key: value.plus(value).plus(value)}
+
+
+async def test_what_is_not_rolled_up_stays_in_the_log_however_old_it_is():
+    store, clock = MemoryStore(), Clock()
+    roller = Roller(store, clock, retention=Retention(events=1, ids=1))
+    await roller.trim()
+    await kept(store, a_use("1"))
+    for _ in range(5):
+        clock.ns += 86_400 * 10**9
+        assert not await roller.trim()
+    assert len(await store.read(LOG)) == 1
+    assert len(await used(store, begins_ns=0, ends_ns=clock.ns)) == 1
 
 
 async def test_one_roller_works_at_a_time_and_another_takes_over():

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 from multidict import CIMultiDict
 
+from gateway.body import Body
+from gateway.problem import Refused
 from gateway.upstream.client import Client
 from gateway.upstream.pool import Place
 from gateway.upstream.trouble import BrokenOff, Late, NoConnection, NoHttp
@@ -243,3 +245,120 @@ async def test_exchanges_over_the_most_connections_wait_for_their_turn(monkeypat
             tasks = [group.create_task(one()) for _ in range(3)]
         assert [task.result() for task in tasks] == [b"ok"] * 3
         assert made.connections == 1
+
+
+# Hostile answers
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + GOOD,
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: 1\r\n" % n for n in range(1100)) + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20 + GOOD,
+        b"HTTP/1.1 600 Odd\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 000 Odd\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 99 Odd\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip, chunked\r\n\r\n0\r\n\r\n",
+        CHUNKED + b"-1\r\nab\r\n0\r\n\r\n",
+        CHUNKED + b"ffffffffffffffffff\r\nab\r\n0\r\n\r\n",
+        CHUNKED + b"2\nok\n0\n\n",
+        CHUNKED + b"2\r\nokay\r\n0\r\n\r\n",
+        CHUNKED + b"2;" + b"a" * 70_000,
+        CHUNKED + b"2\r\nok\r\n0\r\nX: " + b"a" * 700_000,
+        CHUNKED + b"2\r\nok\r\n0\r\n" + b"X: 1\r\n" * 200_000,
+    ],
+)
+async def test_an_answer_that_is_hostile_is_told_from_a_good_one_and_its_connection_ended(answer):
+    async with upstream(answer, GOOD) as (made, client):
+        with pytest.raises((NoHttp, BrokenOff)):
+            await whole(await ask(made, client))
+        assert client.connections <= 1
+        assert await whole(await ask(made, client)) == b"ok"
+        assert made.connections == 2
+
+
+async def test_trailers_are_no_fields_of_the_head():
+    trailers = b"2\r\nok\r\n0\r\nSet-Cookie: a=1\r\nLocation: http://evil/\r\n\r\n"
+    async with upstream(CHUNKED + trailers, GOOD) as (made, client):
+        exchange = await ask(made, client)
+        assert await whole(exchange) == b"ok"
+        assert exchange.fields == [("Transfer-Encoding", "chunked")]
+        assert await whole(await ask(made, client)) == b"ok"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    ],
+)
+async def test_another_protocol_than_the_one_asked_for_is_no_answer(answer):
+    async with upstream(answer) as (made, client):
+        with pytest.raises(NoHttp):
+            await client.exchange(
+                made.place, "GET", "/",
+                host="up", headers=CIMultiDict(), body=b"", seconds=5.0, upgrade="websocket",
+            )  # fmt: skip
+
+
+async def test_head_is_not_answered_with_another_protocol_either():
+    answer = (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    async with upstream(answer) as (made, client):
+        with pytest.raises(NoHttp):
+            await ask(made, client, method="HEAD")
+
+
+async def test_an_answer_before_the_request_ends_is_taken_and_the_connection_not_used_again():
+    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+    async with upstream(early, GOOD) as (made, client):
+        source = Endless()
+        exchange = await client.exchange(
+            made.place, "POST", "/",
+            host="up", headers=CIMultiDict(), body=Body(source, 1 << 30), seconds=5.0,
+        )  # fmt: skip
+        assert (exchange.status, await whole(exchange)) == (413, b"no")
+        assert await whole(await ask(made, client)) == b"ok"
+        assert made.connections == 2
+
+
+async def test_a_body_that_the_client_does_not_send_is_not_the_upstreams_delay():
+    async with upstream(GOOD) as (made, client):
+        made.answers.insert(0, b"")
+        with pytest.raises(Refused) as refused:
+            await client.exchange(
+                made.place, "POST", "/",
+                host="up", headers=CIMultiDict(), body=Body(Endless(), 99), seconds=0.2,
+            )  # fmt: skip
+        assert refused.value.status == 408
+
+
+class Endless:
+    """A body of which nothing comes."""
+
+    length, empty = 10, False
+
+    def arrived(self):
+        """Nothing did."""
+        return
+
+    async def pieces(self):
+        """Wait for ever."""
+        await asyncio.Event().wait()
+        yield b""

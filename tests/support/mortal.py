@@ -1,9 +1,12 @@
 """A Store whose process ends at one of its writes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wherry.store import Record, Store
+
+WITHOUT_END = 1 << 30
+"""So many writes that none is refused."""
 
 
 class Killed(Exception):
@@ -37,6 +40,10 @@ class Mortal:
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         self._live()
         return await self.inner.delete(key, expect=expect)
+
+    async def append(self, log: str, events: Sequence[tuple[str, bytes]]) -> int:
+        self._live()
+        return await self.inner.append(log, events)
 
     def _live(self) -> None:
         self.left -= 1

@@ -1,5 +1,6 @@
 """A real Redis server for tests: Debian's, unpacked, on a socket of its own."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,18 @@ class Server:
             if "eady to accept connections" in line:
                 return
         raise AssertionError("redis-server ended: " + "".join(said))
+
+    def pause(self) -> None:
+        """Let it hang: connections stay, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on where it hung."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def stop(self) -> None:
         """End it at once, as a crash would."""

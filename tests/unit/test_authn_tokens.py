@@ -104,6 +104,7 @@ async def test_a_subject_without_an_app_is_the_methods_consumer_or_nobody():
         ({"aud": None}, "another audience"),
         ({"sub": None}, "no claim sub"),
         ({"sub": "x" * 2000}, "no claim sub"),
+        ({"sub": "\ud800"}, "is no text"),
     ],
 )
 async def test_claims_that_do_not_hold_are_refused_and_told_who_asks_for_it(claims, why):

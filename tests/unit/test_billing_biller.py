@@ -1,5 +1,6 @@
 """The task of billing learns from the configuration, and outlives what that forgets."""
 
+import asyncio
 from datetime import date
 
 import pytest
@@ -10,7 +11,8 @@ from gateway.billing.books import Books
 from gateway.billing.periods import Month
 from gateway.billing.terms import Term
 from wherry.config import load
-from wherry.store import LeaseLost
+from wherry.config.watch import Worlds
+from wherry.store import LeaseLost, StoreFailed
 from wherry.store.memory import MemoryStore
 
 PLANS = """
@@ -59,6 +61,18 @@ spec: {consumer: acme, product: api, plan: PLAN, state: STATE}
 
 def subscribed(plan, state="active"):
     return SUBSCRIPTION.replace("PLAN", plan).replace("STATE", state)
+
+
+class Failing(MemoryStore):
+    """Gives short leases, none while it is down, and counts how often it is asked."""
+
+    down, asked = False, 0
+
+    async def lease(self, key, holder, **_):
+        self.asked += 1
+        if self.down:
+            raise StoreFailed("test", "down")
+        return await super().lease(key, holder, seconds=0.001)
 
 
 @pytest.fixture
@@ -171,6 +185,35 @@ async def test_of_two_billers_one_works(store, uses, biller, clock, world):
         await other.tick(house)
     clock.set("2026-10-11T12:01")
     await other.tick(house)
+
+
+async def test_a_biller_that_ends_leaves_the_work_to_the_next_one_at_once(
+    store, uses, biller, clock, world
+):
+    house = world(PLANS, CONSUMER, subscribed("basic"))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(biller.run(Worlds(house)))
+        while not await Books(store).accounts():
+            await asyncio.sleep(0.01)
+        running.cancel()
+    await Biller(store, uses, clock).tick(house)
+
+
+async def test_a_store_that_fails_is_said_once_until_it_answers(uses, clock, world, caplog):
+    store = Failing(clock)
+    house = world(PLANS, CONSUMER, subscribed("basic"))
+    biller = Biller(store, uses, clock, look=0.001)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(biller.run(Worlds(house)))
+        for said in (1, 2):
+            store.down, asked = True, store.asked
+            while store.asked < asked + 10:
+                await asyncio.sleep(0.01)
+            assert caplog.text.count("billing failed") == said
+            store.down, asked = False, store.asked
+            while store.asked == asked:
+                await asyncio.sleep(0.01)
+        running.cancel()
 
 
 async def test_one_consumers_trouble_stops_no_other(store, uses, biller, clock, world, caplog):

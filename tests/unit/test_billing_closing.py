@@ -9,7 +9,7 @@ import pytest
 from support.billing import DyingStore, SetClock, Uses, opened_account, utc
 
 from gateway.billing import accounts
-from gateway.billing.accounts import ACCOUNTS, INVOICES
+from gateway.billing.accounts import ACCOUNTS, INVOICES, PRICES, Known, Version
 from gateway.billing.balances import Balances, Estimator
 from gateway.billing.books import UnknownAccount
 from gateway.billing.closing import Closer, NotNext, StillOpen
@@ -256,6 +256,18 @@ async def test_late_usage_is_rated_by_the_price_that_its_month_was_closed_by(
     uses.add("2026-10-20T00:00", 100)
     clock.set("2026-12-01T00:00")
     assert totals(await closer.close("acme")) == [(2, "2026-11", 100)]
+
+
+async def test_late_usage_under_a_plan_new_to_its_month_has_the_price_of_that_month(
+    store, uses, closer, clock
+):
+    await opened_account(store, terms=TERMS, basic=priced(fee="0"))
+    versions = Version(0, priced("1", "0")), Version(utc("2026-10-20T00:00"), priced("9", "0"))
+    await store.put(PRICES + "other", accounts.body(Known(versions)))
+    assert await closer.close("acme") == []
+    uses.add("2026-10-25T00:00", 3, plan="other")
+    clock.set("2026-12-01T00:00")
+    assert totals(await closer.close("acme")) == [(1, "2026-11", 300)]
 
 
 async def test_usage_that_vanishes_gives_nothing_back(store, uses, closer, clock, caplog):

@@ -59,6 +59,24 @@ def test_the_page_says_what_the_document_says_and_runs_nothing():
         assert amount in read.found
 
 
+def test_amounts_are_grouped_for_people_and_plain_for_programs():
+    invoice = replace(made(), credit=-123456789)
+    assert [invoice.shown(amount) for amount in (-5, -123456, 100, 10**15)] == [
+        "-0.05",
+        "-1,234.56",
+        "1.00",
+        "10,000,000,000,000.00",
+    ]
+    assert invoice.document()["credit"] == "-1234567.89"
+    assert ">1,234,567.89<" in page(invoice)
+
+
+def test_a_number_that_no_column_holds_is_broken_between_its_digits_only():
+    text = page(replace(made(), credit=-(10**16)))
+    assert ">100,<wbr>000,<wbr>000,<wbr>000,<wbr>000.<wbr>00<" in text
+    assert pdf(replace(made(), credit=-(10**16)))
+
+
 def test_the_pages_policy_allows_its_own_style_and_nothing_else():
     style = re.search(r"<style>(.*)</style>", page(made()), re.DOTALL)[1]
     digest = hashlib.sha256(style.encode()).digest()

@@ -203,6 +203,10 @@ def test_a_url_says_whom_to_call_and_what_stands_before_each_path(url, authority
         {"to": {"url": "http://user@up"}},
         {"to": {"url": "http://up?x"}},
         {"to": {"url": "http://up:99999"}},
+        {"to": {"url": "http://up:0"}},
+        {"to": {"url": "http://up%2f.evil"}},
+        {"to": {"url": "http://up\0"}},
+        {"to": {"url": "http://\u00e9.test"}},
         {"to": {"url": "http://up/a/../b"}},
         {"to": {"mock": {"status": 204, "text": "body"}}},
         {"to": {"url": "http://up"}, "traffic": {"cors": {"origins": ["nonsense"]}}},
@@ -294,6 +298,40 @@ def test_a_document_is_compiled_once_and_one_that_is_none_is_refused(tmp_path):
         contracts.of(bad)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("openapi: 3.1.0\nopenapi: 3.0.0\n", r"line 2: field 'openapi' a second time"),
+        ("openapi: [\n", "no YAML"),
+        ("a: &a [x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(3)), "openapi"),
+        ("a: &a {b: 1}\nc: !!python/object:os.system x\n", "expected"),
+        (
+            "x0: &x0 [1]\n"
+            + "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 40)),
+            "more than",
+        ),
+        ("[" * 5000, "nested deeper"),
+        ("---\n1\n---\n2\n", "2 documents"),
+        ("just text", "1 documents"),
+    ],
+)
+def test_a_documents_file_is_read_as_strictly_as_the_configuration(tmp_path, text, why):
+    (tmp_path / "api.yaml").write_text(text)
+    shown = [plan(), product("one", openapi="api.yaml", traffic={"validate": {}})]
+    shown = [{"apiVersion": "wherry.dev/v1", **each} for each in shown]
+    made = assemble({tmp_path / "w.yaml": yaml.safe_dump_all(shown)})
+    with pytest.raises(TemplateError, match=why) as error:
+        Contracts().of(made)
+    assert "product 'one' path 'api.yaml'" in str(error.value)
+
+
+def test_a_url_with_a_password_is_refused_without_repeating_it():
+    for url in ("https://user:s3cret@up", "https://:s3cret@up", "https://s3cret@up:x"):
+        with pytest.raises(TemplateError) as error:
+            compiled(product("one", {"path": "/x", "to": {"url": url}}))
+        assert "s3cret" not in str(error.value)
+
+
 # Hosts and traces of requests
 
 
@@ -309,10 +347,12 @@ def test_a_document_is_compiled_once_and_one_that_is_none_is_refused(tmp_path):
 )
 def test_the_host_of_a_request_has_one_spelling(target, hosts, host):
     headers = CIMultiDict([("Host", each) for each in hosts])
-    assert called(target, headers, "HTTP/1.1") == host
+    assert called(target, headers, "HTTP/1.1").name == host
 
 
-@pytest.mark.parametrize("hosts", [[], ["a", "a"], ["a b"], ["a/b"], ["a@b"], ["a:b"], ["é"]])
+@pytest.mark.parametrize(
+    "hosts", [[], ["a", "a"], ["a b"], ["a/b"], ["a@b"], ["a:b"], ["a:65536"], ["é"]]
+)
 def test_a_request_without_one_host_is_refused(hosts):
     with pytest.raises(Refused):
         called("/", CIMultiDict([("Host", each) for each in hosts]), "HTTP/1.1")

@@ -288,7 +288,8 @@ def test_one_part_runs_alone_and_ends_quietly(tmp_path, part, number):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert process.stderr.readline().startswith(f"{part} serves at 127.0.0.1:")
+        for name in (part, "metrics") if part == "telemetry" else (part,):
+            assert process.stderr.readline().startswith(f"{name} serves at 127.0.0.1:")
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     finally:

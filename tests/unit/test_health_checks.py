@@ -135,7 +135,7 @@ def test_a_grpc_check_of_a_program_behind_a_sidecar_is_refused():
         world(text)
     assert str(caught.value) == (
         "a.yaml:6: health check 'deep': grpc through the sidecar of workload 'web', "
-        "expected http, which sidecars pass on"
+        "expected http, or a service with appProtocol: grpc"
     )
 
 

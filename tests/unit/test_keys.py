@@ -20,7 +20,7 @@ from gateway.authn.seeds import seeds
 from gateway.authn.uses import Uses, last_used
 from gateway.keyring import DeadKey, Keyring, UnknownKey
 from gateway.keys import BadRecord, Key
-from gateway.pepper import pepper
+from gateway.pepper import MARK, familiar, pepper
 from wherry.audit import LOG, Entry
 from wherry.cli.keys import app
 from wherry.cli.state import note_consumers
@@ -60,17 +60,27 @@ def test_a_minted_key_is_well_formed_and_names_its_prefix():
     assert (len(secret) * 5, len(checksum)) == (160, 8)
 
 
+A_KEY = keys.minted()[1]
+"""One for all examples: hypothesis plays them again and needs the same."""
+
+
 def test_minted_keys_do_not_repeat():
     assert len({keys.minted()[1] for _ in range(1000)}) == 1000
 
 
 @given(st.data())
 def test_a_changed_letter_is_refused_by_the_checksum(data):
-    _, text = keys.minted()
+    text = A_KEY
     places = [i for i, letter in enumerate(text) if i > 2 and letter != "_"]
     place = data.draw(st.sampled_from(places))
     letter = data.draw(st.sampled_from(ALPHABET + "0189").filter(lambda a: a != text[place]))
     assert keys.prefix_of(text[:place] + letter + text[place + 1 :]) is None
+
+
+@given(st.binary(max_size=200), st.text(max_size=300))
+def test_a_digester_makes_the_digest_that_is_stored(pepper, text):
+    digester = keys.Digester(pepper)
+    assert [digester.digest(text) for _ in range(2)] == [keys.digest(pepper, text)] * 2
 
 
 @given(st.text(max_size=80))
@@ -285,16 +295,19 @@ def test_the_folder_of_keys_is_for_its_owner_only(run, tmp_path):
     assert modes == {0o600}
 
 
+def audited(state):
+    async def read():
+        async with SqliteStore.open(state / "wherry.db") as store:
+            return [Entry.decode(event.body) for event in await store.read(LOG)]
+
+    return asyncio.run(read())
+
+
 def test_what_the_commands_change_is_in_the_audit_log_without_a_secret(run, tmp_path):
     made = json.loads(run("create", "alice", "--json").stdout)
     new = json.loads(run("rotate", made["prefix"], "--ends", "1h", "--json").stdout)
     run("revoke", new["prefix"])
-
-    async def noted():
-        async with SqliteStore.open(tmp_path / "state" / "wherry.db") as store:
-            return [Entry.decode(event.body) for event in await store.read(LOG)]
-
-    entries = asyncio.run(noted())
+    entries = audited(tmp_path / "state")
     assert [(entry.verb, entry.subject) for entry in entries] == [
         ("createKey", f"key/{made['prefix']}"),
         ("rotateKey", f"key/{made['prefix']}"),
@@ -545,3 +558,14 @@ def test_the_signing_keys_of_tokens_are_renewed_on_the_command_line(run, tmp_pat
     first = seeds(tmp_path / "state" / "signing-keys.json")
     assert "new key" in run("renew-signing").stdout
     assert seeds(tmp_path / "state" / "signing-keys.json")[1] == first[0]
+    noted = [(entry.actor, entry.verb) for entry in audited(tmp_path / "state")]
+    assert noted[1:] == [("wherry key", "renewSigningKeys")] * 2
+
+
+async def test_a_store_knows_the_pepper_that_was_used_with_it_last():
+    store = MemoryStore()
+    assert [await familiar(store, each) for each in (b"a" * 32, b"a" * 32)] == [True, True]
+    assert [await familiar(store, each) for each in (b"b" * 32, b"b" * 32)] == [False, True]
+    record = await store.get(MARK)
+    assert record is not None
+    assert b"b" * 8 not in record.body

@@ -1,7 +1,7 @@
 """One gateway alone: every limit holds, is said to the caller, and is remembered."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from support.limited import One, SettableClock, allowance, caller
@@ -249,6 +249,41 @@ async def test_a_quota_on_another_meter_closes_when_calls_have_used_it_up(store,
         assert isinstance(one.now(), Grant)
         one.used(tokens=60)
         assert one.now().members == {"violated-policies": ["words"]}
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+@pytest.mark.parametrize("window", ["day", "week", "month", "year", "anchored"])
+async def test_a_consumer_that_moves_to_another_zone_gets_no_quota_anew(
+    store, clock, window, restarted
+):
+    clock.forward(12 * 3600)
+    every = "36h" if window == "anchored" else None
+    quotas = [Quota(name="q", limit=3, window=window, every=every)]
+    async with AsyncExitStack() as stack:
+        limits = await stack.enter_async_context(running(store, clock))
+        one = One(limits, allowance(quotas=quotas, timezone="Europe/Berlin"))
+        assert passed([await one.call() for _ in range(2)]) == [True, True]
+        if restarted:
+            await limits.end()
+            limits = await stack.enter_async_context(running(store, clock))
+        moved = One(limits, allowance(quotas=quotas, timezone="America/New_York"))
+        assert passed([await moved.call() for _ in range(2)]) == [True, False]
+        back = One(limits, allowance(quotas=quotas, timezone="Europe/Berlin"))
+        assert passed([await back.call()]) == [False]
+
+
+async def test_amounts_that_no_store_can_count_close_a_quota_and_break_nothing(store, clock):
+    plan = allowance(quotas=[Quota(name="bytes", limit=10**12, meter="bytes")])
+    async with running(store, clock) as limits:
+        one = One(limits, plan)
+        await one.call()
+        for _ in range(10_000):
+            one.used(bytes=10**15)
+        await limits.books.round(last=True)
+        assert one.now().members == {"violated-policies": ["bytes"]}
+    async with running(store, clock) as limits:
+        refused = await One(limits, plan).call()
+        assert refused.members == {"violated-policies": ["bytes"]}
 
 
 async def test_quotas_of_an_anchored_window_begin_with_the_subscription(store, clock):

@@ -16,7 +16,8 @@ from support.limited import START, One, SettableClock, allowance, caller
 
 from gateway.limits import Grant, Limits
 from gateway.limits.books import NODE_SECONDS
-from gateway.limits.counters import Bucket
+from gateway.limits.counters import Bucket, Count, Counted
+from gateway.limits.limiter import ADMIT, ASK
 from gateway.problem import Refused
 from wherry.model.plan import Concurrency, Quota, Rate, Spike
 from wherry.store import StoreFailed
@@ -199,6 +200,20 @@ def test_an_answer_of_the_store_keeps_what_was_spent_while_it_was_under_way():
     bucket.answered(Advanced(START + 20 * pace.interval, passed=True), START + 2)
     assert bucket.due == START + 23 * pace.interval
     assert bucket.report(START + 3).n == 3 * pace.interval
+
+
+def test_what_is_on_its_way_to_the_store_is_not_yet_reported():
+    share = allowance(quotas=[Quota(name="q", limit=300)]).shares[0]
+    counted = Counted(share, Count("level", share.windows(START)))
+    bucket = Bucket(allowance(rate=Rate(requests=600, per="1s", burst=600)).paces[0], "level")
+    for limiter, each in ((counted, counted.count), (bucket, bucket)):
+        each.answered(Advanced(0, passed=True), START)
+        assert limiter.check(1, START, 3) is ADMIT
+        limiter.spend(1, START, 3)
+        each.report(START)
+        assert limiter.check(1, START, 3) is ASK
+        each.answered(Advanced(1, passed=True), START)
+        assert limiter.check(1, START, 3) is ADMIT
 
 
 async def test_a_call_that_goes_away_while_it_asks_is_given_back():

@@ -2,8 +2,9 @@
 
 from dataclasses import asdict
 
+from wherry.sums import Sums
 from xds.load.status import ClusterLoad, PlaceLoad
-from xds.operators.merged import Sums, loads
+from xds.operators.merged import loads
 
 
 def cluster(name, issued):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.days import written
 from gateway.metering import cloudevent, sums
 from gateway.metering.batch import MINUTE_NS, BadBatch, Key, Sum, counted, encoded, uses
 from gateway.metering.cloudevent import Unusable, moment_ns, reported
@@ -222,7 +223,7 @@ def test_a_body_that_holds_no_events_is_refused(body):
 
 @given(st.integers(0, 2**61))
 def test_a_time_is_written_and_read_exactly(at_ns):
-    assert moment_ns(cloudevent.written(at_ns)) == at_ns
+    assert moment_ns(written(at_ns)) == at_ns
 
 
 @pytest.mark.parametrize(

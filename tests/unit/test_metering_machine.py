@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from gateway.days import written
 from gateway.metering.batch import MINUTE_NS, Key, Sum, encoded, uses
-from gateway.metering.cloudevent import written
 from gateway.metering.ingest import ingest, parsed
 from gateway.metering.journal import Journal
 from gateway.metering.roller import Retention, Roller

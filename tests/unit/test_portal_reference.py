@@ -151,7 +151,9 @@ def test_a_document_in_a_file_is_read_again_when_it_changes(tmp_path):
     shelf, product = Shelf(), world.products["bookshop"]
     assert len(shelf.operations(world, product)) == 4
     assert shelf.operations(world, product) is shelf.operations(world, product)
-    (tmp_path / "api" / "bookshop.yaml").write_text("paths: {/books: {get: {summary: Anew}}}")
+    (tmp_path / "api" / "bookshop.yaml").write_text(
+        "openapi: 3.1.0\npaths: {/books: {get: {summary: Anew}}}"
+    )
     assert [each.title for each in shelf.operations(world, product)] == ["Anew"]
 
 

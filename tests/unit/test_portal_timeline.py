@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.limits.allowance import Allowance
 from gateway.portal.parts import Point
 from gateway.portal.timeline import DAY, HOUR, across, last_days, last_hours, window
-from wherry.model.plan import Quota
+from wherry.model.plan import Plan, Quota
 
 BERLIN = ZoneInfo("Europe/Berlin")
 UTC_ZONE = ZoneInfo("UTC")
@@ -26,6 +27,18 @@ def test_a_month_is_days_of_its_zone():
     assert len(month.begins) == 30
     assert month.labels()[::10] == ["1 Nov", "11 Nov", "21 Nov"]
     assert month.happened(now) == 23
+
+
+def test_an_anchored_window_is_the_one_that_the_gateway_counts_in():
+    quota = Quota(name="q", limit=1, window="anchored", every="24h", timezone="Asia/Tokyo")
+    plan = Plan.model_validate(
+        {"api_version": "wherry.dev/v1", "kind": "Plan", "metadata": {"name": "p"},
+         "spec": {"quotas": [quota]}}
+    )  # fmt: skip
+    allowance = Allowance.of(plan, timezone="Europe/Berlin", begins="2026-11-01")
+    now = _ns(2026, 11, 23, 6)
+    assert window(quota, BERLIN, now, "2026-11-01") == allowance.shares[0].windows(now)
+    assert allowance.shares[0].windows(now).begins == _ns(2026, 11, 22, 23)
 
 
 def test_the_day_that_has_25_hours_is_one_step():

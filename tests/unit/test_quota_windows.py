@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.limits.windows import SECOND, Window, anchored, calendar, midnight
+from gateway.days import midnight_ns
+from gateway.limits.windows import SECOND, Window, anchored, calendar
 
 KINDS = ["minute", "hour", "day", "week", "month", "year"]
 ZONES = [
@@ -65,7 +66,7 @@ def test_an_hour_that_comes_twice_counts_twice():
 
 def test_a_day_whose_midnight_does_not_exist_begins_when_the_clocks_have_jumped():
     cairo = ZoneInfo("Africa/Cairo")
-    begins = midnight(date(2026, 4, 24), cairo)
+    begins = midnight_ns(date(2026, 4, 24), cairo)
     assert (
         datetime.fromtimestamp(begins // SECOND, cairo).isoformat() == "2026-04-24T01:00:00+03:00"
     )
@@ -93,11 +94,34 @@ def test_every_instant_lies_in_its_window_and_the_next_begins_where_it_ends(now,
     assert halves or windows(window.begins) == windows(window.ends - 1) == window
 
 
-@given(INSTANTS, st.integers(1, 10**6).map(lambda s: s * SECOND), INSTANTS)
-def test_an_anchored_window_is_a_whole_number_of_lengths_from_its_anchor(begins, every, now):
-    window = anchored(begins, every)(now)
+@given(
+    st.dates(date(1990, 1, 1), date(2090, 1, 1)),
+    st.integers(1, 10**6).map(lambda s: s * SECOND),
+    INSTANTS,
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
+)
+def test_an_anchored_window_is_a_whole_number_of_lengths_from_its_anchor(since, every, now, zone):
+    window = anchored(since, ZoneInfo(zone), every)(now)
     assert window.begins <= now < window.ends == window.begins + every
+    begins = midnight_ns(since, ZoneInfo(zone))
     assert (window.begins - begins) % every == 0
+    utc = anchored(since, ZoneInfo("UTC"), every)(now)
+    assert (window.name - utc.name) % (every // SECOND) == 0
+
+
+@pytest.mark.parametrize("kind", ["day", "week", "month", "year"])
+def test_a_window_of_days_has_the_same_name_in_all_zones(kind):
+    zones = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Tokyo")
+    noon = 1_795_435_200 * SECOND  # the same day in all of them
+    windows = [calendar(kind, ZoneInfo(zone))(noon) for zone in zones]
+    assert len({window.begins for window in windows}) == len(zones)
+    assert len({window.name for window in windows}) == 1
+
+
+def test_an_hour_that_comes_twice_has_two_names():
+    hours = calendar("hour", ZoneInfo("Europe/Berlin"))
+    first = 1_792_890_000 * SECOND
+    assert hours(first).name != hours(first + 3600 * SECOND).name
 
 
 def test_a_window_that_is_none_is_refused():

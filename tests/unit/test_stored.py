@@ -5,6 +5,7 @@ import json
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from support.mortal import WITHOUT_END, Killed, Mortal
 
 from wherry import audit
 from wherry.audit import Entry
@@ -202,41 +203,16 @@ async def test_every_change_is_noted_with_before_and_after_and_without_secrets(r
     assert audit.HIDDEN in json.dumps(update.before)
 
 
-class Dying(MemoryStore):
-    """Fails at the given write, as a process that dies there would not come further."""
-
-    def __init__(self):
-        super().__init__()
-        self.left = 1_000_000
-
-    def _live(self):
-        self.left -= 1
-        if self.left < 0:
-            raise ConnectionError("died")
-
-    async def put(self, key, body, *, expect=None):
-        self._live()
-        return await super().put(key, body, expect=expect)
-
-    async def delete(self, key, *, expect=None):
-        self._live()
-        return await super().delete(key, expect=expect)
-
-    async def append(self, log, events):
-        self._live()
-        return await super().append(log, events)
-
-
 @pytest.mark.parametrize("writes", range(6))
 async def test_a_write_that_dies_on_the_way_has_happened_whole_or_not_at_all(writes):
-    store = Dying()
+    store = Mortal(MemoryStore(), WITHOUT_END)
     resources = Resources(store, None)
     await resources.put(PLAN, actor="ann")
     store.left = writes
     silver = document("Plan", "silver")
-    with suppress(ConnectionError):
+    with suppress(Killed):
         await resources.apply([silver, PRODUCT | {"spec": _with_silver()}], prune=True, actor="bob")
-    store.left = 1_000_000
+    store.left = WITHOUT_END
     plans = [held.name for held in await resources.list("Plan")]
     products = [held.name for held in await resources.list("ApiProduct")]
     world = await resources.world()
@@ -308,7 +284,7 @@ async def test_a_writer_that_is_overtaken_looks_again_at_what_it_would_break():
 
 
 async def test_a_writer_that_does_not_end_is_not_waited_for_without_end(store, monkeypatch):
-    monkeypatch.setattr("wherry.resources._PATIENCE", 0.05)
+    monkeypatch.setattr("wherry.resources.writer._PATIENCE", 0.05)
     await store.lease("resources", "another", seconds=60)
     with pytest.raises(Busy):
         await Resources(store, None).put(PLAN, actor="ann")

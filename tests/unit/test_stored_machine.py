@@ -5,6 +5,7 @@ import asyncio
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.mortal import WITHOUT_END, Killed, Mortal
 
 from wherry import audit
 from wherry.audit import Entry
@@ -15,34 +16,6 @@ from wherry.store import Conflict
 from wherry.store.memory import MemoryStore
 
 PLANS, PRODUCTS = ["p1", "p2", "p3"], ["a", "b"]
-
-
-class Died(ConnectionError):
-    """The writer got no further."""
-
-
-class Mortal(MemoryStore):
-    """Takes so many writes, then fails every one until it is told otherwise."""
-
-    left = None
-
-    def _live(self):
-        if self.left is not None:
-            self.left -= 1
-            if self.left < 0:
-                raise Died
-
-    async def put(self, key, body, *, expect=None):
-        self._live()
-        return await super().put(key, body, expect=expect)
-
-    async def delete(self, key, *, expect=None):
-        self._live()
-        return await super().delete(key, expect=expect)
-
-    async def append(self, log, events):
-        self._live()
-        return await super().append(log, events)
 
 
 def plan(name, title):
@@ -86,7 +59,7 @@ class Catalogue(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.runner = asyncio.Runner()
-        self.store = Mortal()
+        self.store = Mortal(MemoryStore(), WITHOUT_END)
         self.writers = [Resources(self.store, None) for _ in range(2)]
         self.model, self.noted = {}, 0
 
@@ -104,7 +77,7 @@ class Catalogue(RuleBasedStateMachine):
         given=st.lists(documents, max_size=4, unique_by=id_of),
         prune=st.booleans(),
         writer=st.integers(0, 1),
-        lives=st.none() | st.integers(0, 8),
+        lives=st.just(WITHOUT_END) | st.integers(0, 8),
     )
     def apply(self, given, prune, writer, lives):
         kept = {} if prune else self.model
@@ -115,14 +88,14 @@ class Catalogue(RuleBasedStateMachine):
         except ConfigError:
             assert not whole(after)
             return
-        except Died:
-            self.store.left = None
+        except Killed:
+            self.store.left = WITHOUT_END
             self.forget_the_dead()
             if self.held(0) != self.model:  # what was decided stands, and nothing by halves
                 self.became(after)
             return
         finally:
-            self.store.left = None
+            self.store.left = WITHOUT_END
         assert whole(after)
         self.became(after)
 

@@ -13,10 +13,11 @@ from gateway.path import canonical
 from gateway.problem import Refused
 from gateway.traffic.cache import dates
 from gateway.traffic.cache.asked import Asked
-from gateway.traffic.cache.caching import Caching, Forward, Hit, Keep
+from gateway.traffic.cache.caching import Caching
 from gateway.traffic.cache.directives import Directives
 from gateway.traffic.cache.entry import Entry
 from gateway.traffic.cache.kept import Cache, Uri
+from gateway.traffic.cache.outcome import Forward, Hit, Keep
 from wherry.model.traffic import Cache as Model
 
 NOW = 1_800_000_000.0

@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import re
-import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -18,13 +15,16 @@ from rich.table import Table
 from gateway.admin import tokens
 from gateway.admin.endpoint import Role
 from gateway.admin.tokens import Token
+from gateway.days import to_the_second
 from gateway.pepper import pepper
 from wherry import audit
 from wherry.audit import Entry
-from wherry.cli.state import expect_used, state_dir
+from wherry.cli import stores
+from wherry.cli.lifetime import FORM, lifetime_ns
+from wherry.cli.state import state_dir
 from wherry.clock import SystemClock
 from wherry.errors import StartError
-from wherry.store import Store, opened
+from wherry.store import Store
 
 app = typer.Typer(help="The admin API.", no_args_is_help=True)
 token = typer.Typer(help="Tokens of operators.", no_args_is_help=True)
@@ -33,8 +33,6 @@ app.add_typer(token, name="token")
 ACTOR = "wherry admin token"
 """Who changes tokens here, in the audit log."""
 
-_LIFETIME = re.compile(r"([1-9][0-9]{0,4})([dhm])", re.ASCII)
-_UNIT_SECONDS = {"d": 86_400, "h": 3600, "m": 60}
 
 State = Annotated[
     Path | None, typer.Option(help="Folder of the Wherry that runs here.", envvar="WHERRY_STATE")
@@ -54,7 +52,7 @@ def create(
     """Make a token and print it: it is shown this once and kept only as a hash."""
     given = _role(role)
     now_ns = SystemClock().unix_ns()
-    ends = None if expires is None else now_ns + _lifetime(expires) * 10**9
+    ends = None if expires is None else now_ns + _lifetime(expires)
 
     async def make(store: Store) -> tuple[Token, str]:
         secret = await asyncio.to_thread(pepper, state_dir(state) / "pepper")
@@ -64,7 +62,7 @@ def create(
 
     made, text = _run(state, make)
     if as_json:
-        typer.echo(json.dumps({"token": text, **_shown(made)}))
+        typer.echo(json.dumps({"token": text, **tokens.shown(made)}))
         return
     typer.echo(text)
     note = f"Token {made.name}, role {role}, is not shown again: keep it safe."
@@ -85,7 +83,7 @@ def revoke(
         return gone
 
     gone = _run(state, end)
-    typer.echo(json.dumps(_shown(gone)) if as_json else f"Token {gone.name} is revoked.")
+    typer.echo(json.dumps(tokens.shown(gone)) if as_json else f"Token {gone.name} is revoked.")
 
 
 @token.command("list")
@@ -93,10 +91,10 @@ def show(state: State = None, as_json: AsJson = False) -> None:
     """List all tokens, without what is secret about them."""
     found = _run(state, tokens.listed)
     if as_json:
-        typer.echo(json.dumps([_shown(each) for each in found]))
+        typer.echo(json.dumps([tokens.shown(each) for each in found]))
         return
     table = Table("name", "role", "created", "expires", box=None)
-    for each in map(_shown, found):
+    for each in map(tokens.shown, found):
         table.add_row(each["name"], each["role"], each["created"], each["expires"] or "never")
     Console().print(table)
 
@@ -126,16 +124,16 @@ def log(
         return
     table = Table("time", "who", "what", "of", box=None)
     for entry in found:
-        table.add_row(_time(entry.at_ns), entry.actor, entry.verb, entry.subject)
+        table.add_row(to_the_second(entry.at_ns), entry.actor, entry.verb, entry.subject)
     Console().print(table)
 
 
 def _run(state: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
     folder = state_dir(state)
-    expect_used(folder)
+    stores.expect_used(folder)
 
     async def main() -> T:
-        async with opened(f"sqlite:{folder / 'wherry.db'}") as store:
+        async with stores.kept(folder) as store:
             return await work(store)
 
     return asyncio.run(main())
@@ -143,16 +141,15 @@ def _run(state: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
 
 async def _note(store: Store, verb: str, before: Token | None, after: Token | None) -> None:
     changed = after or before
-    entry = Entry(
-        secrets.token_hex(8),
-        SystemClock().unix_ns(),
-        ACTOR,
-        verb,
-        f"token/{changed.name if changed else ''}",
-        _shown(before) if before else None,
-        _shown(after) if after else None,
+    await audit.noted(
+        store,
+        at_ns=SystemClock().unix_ns(),
+        actor=ACTOR,
+        verb=verb,
+        subject=f"token/{changed.name if changed else ''}",
+        before=tokens.shown(before) if before else None,
+        after=tokens.shown(after) if after else None,
     )
-    await audit.wrote(store, [entry])
 
 
 def _role(text: str) -> Role:
@@ -164,20 +161,6 @@ def _role(text: str) -> Role:
 
 
 def _lifetime(text: str) -> int:
-    form = _LIFETIME.fullmatch(text)
-    if form is None:
-        raise StartError(f"--expires {text!r}: expected a form like 90d, 12h or 30m")
-    return int(form[1]) * _UNIT_SECONDS[form[2]]
-
-
-def _shown(each: Token) -> dict[str, str | None]:
-    return {
-        "name": each.name,
-        "role": each.role.name.lower(),
-        "created": _time(each.created_ns),
-        "expires": None if each.expires_ns is None else _time(each.expires_ns),
-    }
-
-
-def _time(unix_ns: int) -> str:
-    return datetime.fromtimestamp(unix_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if (found := lifetime_ns(text)) is None:
+        raise StartError(f"--expires {text!r}: not a lifetime, {FORM}")
+    return found

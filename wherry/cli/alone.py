@@ -3,45 +3,63 @@
 Each part is loaded when it is asked for, so that one starts without what the others need.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry.cli import platform
-from wherry.cli.owned import owned, short_folder
+from wherry.cli import doors, platform
+from wherry.cli.ground import Ground, ground
+from wherry.cli.owned import short_folder
 from wherry.cli.settings import Options, cache_folder
+from wherry.cli.state import noted
 from wherry.clock import SystemClock
-from wherry.config import load
-from wherry.config.watch import Worlds, watch
 from wherry.errors import StartError
 from wherry.serve import Address, serve
-from wherry.store import Store, opened
 
 if TYPE_CHECKING:
     from xds.server import Serving
 
 logger = logging.getLogger(__name__)
 
+SEVERAL = ("xds", "gateway")
+"""The parts that may be several processes."""
 
-async def run(part: str, options: Options, said: Callable[[str], None]) -> None:
+
+def start(part: str, options: Options, said: Callable[[str], None]) -> None:
     """Run ``part`` until SIGTERM or SIGINT; call ``said`` with its address when it serves.
 
     Raises:
         StartError: There is no such part, or it cannot start.
         ConfigError: The configuration is wrong.
     """
+    _checked(part, options)
+    factory = None
+    if part == "gateway" and not options.workers:
+        import uvloop  # noqa: PLC0415
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_run(part, options, said))
+
+
+def _checked(part: str, options: Options) -> None:
     if part not in _PARTS:
         raise StartError(f"run {part!r}: expected one of {', '.join(_PARTS)}")
-    if part != "xds" and (options.workers or options.worker):
-        raise StartError(f"run {part!r}: --workers {options.workers}, expected it only with xds")
+    if part not in SEVERAL and (options.workers or options.worker):
+        several = " and ".join(SEVERAL)
+        raise StartError(
+            f"run {part!r}: --workers {options.workers}, expected it only with {several}"
+        )
     if part != "xds" and options.transport != "grpc":
         raise StartError(f"run {part!r}: --transport, expected it only with xds")
-    if options.workers:
-        from wherry.cli import several  # noqa: PLC0415
 
-        await serve([several.running(options.workers, options, said)])
+
+async def _run(part: str, options: Options, said: Callable[[str], None]) -> None:
+    if options.workers:
+        await serve([_several(part, options.workers, options, said)])
     elif options.worker:
         from wherry.workers import announce  # noqa: PLC0415
 
@@ -51,44 +69,60 @@ async def run(part: str, options: Options, said: Callable[[str], None]) -> None:
         await serve([_running(part, options, said)])
 
 
+def _several(
+    part: str, workers: int, options: Options, said: Callable[[str], None]
+) -> AbstractAsyncContextManager[None]:
+    if part == "gateway":
+        from wherry.cli import crew  # noqa: PLC0415
+
+        return crew.running(workers, options, said)
+    from wherry.cli import several  # noqa: PLC0415
+
+    return several.running(workers, options, said)
+
+
 @asynccontextmanager
 async def _running(part: str, options: Options, said: Callable[[str], None]) -> AsyncIterator[None]:
-    worlds = Worlds(load(options.source))
-    async with AsyncExitStack() as stack:
-        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = await stack.enter_async_context(opened(f"sqlite:{options.state / 'wherry.db'}"))
-        tasks = await stack.enter_async_context(owned())
-        address = await stack.enter_async_context(_PARTS[part](options, store, worlds))
-        tasks.spawn(watch(options.source, worlds), "configuration")
-        said(f"{part} serves at {address}")
+    async with ground(options) as made, _PARTS[part](made) as addresses:
+        for name, address in addresses.items():
+            said(f"{name} serves at {address}")
         yield
 
 
-Part = Callable[[Options, Store, Worlds], AbstractAsyncContextManager[Address]]
+Part = Callable[[Ground], AbstractAsyncContextManager[Mapping[str, object]]]
+"""Runs a part; yields where it serves, and maybe what comes with it."""
 
 
 @asynccontextmanager
-async def _telemetry(options: Options, _store: Store, _worlds: Worlds) -> AsyncIterator[Address]:
+async def _telemetry(made: Ground) -> AsyncIterator[Mapping[str, object]]:
     import telemetry.app  # noqa: PLC0415
 
-    settings = telemetry.app.Settings(options.listen.of("telemetry"), options.listen.of("metrics"))
-    async with telemetry.app.running(settings, clock=SystemClock()) as running:
-        yield running.http
+    listen = made.options.listen
+    settings = telemetry.app.Settings(listen.of("telemetry"), listen.of("metrics"))
+    async with (
+        doors.house(made) as house,
+        telemetry.app.running(settings, clock=SystemClock(), used=house.sidecars.used) as running,
+    ):
+        yield {"telemetry": running.grpc, "metrics": running.http}
 
 
 @asynccontextmanager
-async def _policy(options: Options, _store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+async def _policy(made: Ground) -> AsyncIterator[Mapping[str, object]]:
     import policy.app  # noqa: PLC0415
 
-    settings = policy.app.Settings(options.listen.of("policy"))
-    async with policy.app.running(settings, worlds=worlds) as running:
-        yield running.address
+    settings = policy.app.Settings(made.options.listen.of("policy"))
+    async with (
+        doors.house(made) as house,
+        policy.app.running(settings, worlds=made.worlds, admission=house.sidecars) as running,
+    ):
+        yield {"policy": running.address}
 
 
 @asynccontextmanager
-async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[Address]:
+async def _xds(made: Ground) -> AsyncIterator[Mapping[str, object]]:
     import xds.app  # noqa: PLC0415
 
+    options = made.options
     settings = xds.app.Settings(
         options.listen.of("xds"),
         telemetry=options.listen.of("telemetry"),
@@ -98,11 +132,11 @@ async def _xds(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[
         pages=_pages(options),
     )
     async with xds.app.running(
-        settings, store=store, worlds=worlds, clock=SystemClock()
+        settings, store=made.store, worlds=made.worlds, clock=SystemClock()
     ) as running:
         if not options.worker:  # of several, their parent answers
             logger.info("operators are answered", extra={"address": str(running.pages)})
-        yield running.address
+        yield {"xds": running.address}
 
 
 def _pages(options: Options) -> Address | Path:
@@ -121,36 +155,35 @@ def _served(options: Options) -> "Serving":
 
 
 @asynccontextmanager
-async def _faas(options: Options, store: Store, _worlds: Worlds) -> AsyncIterator[Address]:
+async def _faas(made: Ground) -> AsyncIterator[Mapping[str, object]]:
     import faas.app  # noqa: PLC0415
     from faas.backends import chosen  # noqa: PLC0415
 
+    options = made.options
     async with AsyncExitStack() as stack:
         run = stack.enter_context(short_folder())
         backend = await stack.enter_async_context(
             chosen(options.backend, cache=cache_folder(), run=run, kept=platform.snapshots(options))
         )
         running = await stack.enter_async_context(
-            faas.app.running(platform.functions(options), store, backend, SystemClock())
+            faas.app.running(platform.functions(options), made.store, backend, SystemClock())
         )
-        yield running.address
+        yield {"faas": running.address}
 
 
 @asynccontextmanager
-async def _gateway(options: Options, store: Store, worlds: Worlds) -> AsyncIterator[Address]:
-    import gateway.app  # noqa: PLC0415
-
-    settings = gateway.app.Settings(
-        address=options.listen.of("gateway"),
-        lambda_url=options.listen.of("lambda").url,
-        signer=platform.gateway_signer(options),
-        mesh=options.state / "gateway.sock",
-        pepper=options.state / "pepper",
-    )
-    async with gateway.app.running(
-        settings, store=store, worlds=worlds, clock=SystemClock()
-    ) as running:
-        yield running.address
+async def _gateway(made: Ground) -> AsyncIterator[Mapping[str, object]]:
+    if made.options.worker:
+        async with doors.worker(made, made.options.worker) as door:
+            yield {"gateway": door.address}
+        return
+    async with (
+        doors.door(made) as door,
+        doors.office(made, door.url, door.metrics.told) as office,
+    ):
+        parts = {"gateway": door.url, "admin": office.admin.url, "portal": office.portal.url}
+        with noted(made.options.state, parts):
+            yield {"gateway": door.address, "admin": office.admin, "portal": office.portal}
 
 
 _PARTS: Mapping[str, Part] = {

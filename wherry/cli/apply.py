@@ -19,7 +19,10 @@ Prune = Annotated[
 ]
 Url = Annotated[
     str | None,
-    typer.Option(help="The admin API, as http://HOST:PORT; WHERRY_ADMIN_URL, else the one here."),
+    typer.Option(
+        help="The admin API, as http://HOST:PORT, with WHERRY_ADMIN_TOKEN;"
+        " WHERRY_ADMIN_URL, else the one here."
+    ),
 ]
 State = Annotated[
     Path | None, typer.Option(help="Folder of the Wherry that runs here.", envvar="WHERRY_STATE")

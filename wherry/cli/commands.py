@@ -94,9 +94,24 @@ Backend = Annotated[
 ]
 Pilot = Annotated[str, typer.Option("--xds", help="HOST:PORT of the Pilot.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="How many processes xds is; SIGHUP replaces them.")
+    int | None,
+    typer.Option(min=1, help="How many processes xds or gateway is; SIGHUP replaces them."),
 ]
 Carried = Annotated[Transport, typer.Option(help="What carries the gRPC of xds.")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="sqlite:PATH or redis://HOST:PORT/DB; WHERRY_STORE (for one with a password), "
+        "else the one used here before, else a file of the state folder.",
+    ),
+]
+Settle = Annotated[
+    float,
+    typer.Option(
+        min=0, max=600, help="Seconds that the gateway takes calls after readyz says its end."
+    ),
+]
 Region = Annotated[str, typer.Option(help="The region in functions' ARNs and signatures.")]
 S3 = Annotated[str | None, typer.Option("--s3", help="URL of the store of functions' packages.")]
 Redis = Annotated[str | None, typer.Option(help="URL of the Redis whose streams functions read.")]
@@ -118,6 +133,8 @@ def up(
     moved: Moved = None,
     free_ports: FreePorts = False,
     backend: Backend = "auto",
+    store: StoreUrl = None,
+    settle: Settle = 0.0,
     region: Region = REGION,
     s3: S3 = None,
     redis: Redis = None,
@@ -134,6 +151,8 @@ def up(
         listen(moved or [], free_ports=free_ports),
         backend,
         outside=Outside(region, s3, redis, limits(limit or [])),
+        store=store,
+        settle=settle,
     )
     shown = Console(stderr=True, highlight=False)
 
@@ -148,6 +167,8 @@ def run(
     state: State = None,
     moved: Moved = None,
     backend: Backend = "auto",
+    store: StoreUrl = None,
+    settle: Settle = 1.0,
     workers: Workers = None,
     transport: Carried = "grpc",
     region: Region = REGION,
@@ -172,8 +193,10 @@ def run(
         worker=worker,
         beside=beside,
         outside=Outside(region, s3, redis, limits(limit or [])),
+        store=store,
+        settle=settle,
     )
-    asyncio.run(alone.run(part, options, lambda text: typer.echo(text, err=True)))
+    alone.start(part, options, lambda text: typer.echo(text, err=True))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -210,7 +233,7 @@ def check(source: Source = Path()) -> None:
     table = Table("kind", "name", "written in", box=None)
     for (kind, name), origin in sorted(read(source).origins.items()):
         table.add_row(kind, name, str(origin))
-    Console().print(table)
+    Console().print(table if table.row_count else f"{source}: no YAML files that declare anything")
 
 
 @app.command()

@@ -18,10 +18,10 @@ from gateway.billing.invoices import Invoice
 from gateway.billing.money import spelled
 from gateway.billing.periods import Month
 from gateway.billing.preview import MAX_MONTHS
-from wherry.cli.state import expect_used, state_dir
+from wherry.cli import stores
+from wherry.cli.state import state_dir
 from wherry.clock import SystemClock
 from wherry.errors import StartError
-from wherry.store import opened
 
 app = typer.Typer(help="Invoices: list, show, close a month, export.", no_args_is_help=True)
 credit = typer.Typer(help="Credit of consumers: add, show.", no_args_is_help=True)
@@ -90,7 +90,7 @@ def draft(consumer: Consumer, state: State = None, as_json: AsJson = False) -> N
     for invoice in found:
         _print(invoice)
     if not found:
-        typer.echo("Nothing so far.")
+        typer.echo("Nothing to pay so far.")
 
 
 @app.command()
@@ -124,7 +124,7 @@ def close(
 ) -> None:
     """Close a month that has ended and issue its invoices; again, it stays as it is."""
     wanted = None if month is None else Month.parse(month)
-    found = _run(state, lambda desk: desk.close(consumer, wanted))
+    found = _run(state, lambda desk: desk.close(consumer, wanted, by=_who()))
     if as_json:
         typer.echo(json.dumps([invoice.document(parties=True) for invoice in found]))
         return
@@ -178,10 +178,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Give a consumer credit."""
-    by = f"command by {getpass.getuser()}"
     found = _run(
         state,
-        lambda desk: desk.add_credit(consumer, amount, currency, reason=reason, by=by, each=each),
+        lambda desk: desk.add_credit(
+            consumer, amount, currency, reason=reason, by=_who(), each=each
+        ),
     )
     _credit(found, as_json=as_json)
 
@@ -194,13 +195,18 @@ def show_credit(consumer: Consumer, state: State = None, as_json: AsJson = False
 
 def _run(state: Path | None, work: Callable[[Desk], Awaitable[T]]) -> T:
     folder = state_dir(state)
-    expect_used(folder)
+    stores.expect_used(folder)
 
     async def main() -> T:
-        async with opened(f"sqlite:{folder / 'wherry.db'}") as store:
+        async with stores.kept(folder) as store:
             return await work(Desk(store, SystemClock()))
 
     return asyncio.run(main())
+
+
+def _who() -> str:
+    """Return who changes money here, in the ledger and the audit log."""
+    return f"command by {getpass.getuser()}"
 
 
 def _secret(variable: str) -> bytes:
@@ -245,6 +251,8 @@ def _credit(found: Credit, *, as_json: bool) -> None:
         typer.echo(json.dumps(found.document()))
         return
     typer.echo(_sums(found.balances.items()) or "No credit.")
+    if found.unbilled:
+        typer.echo(f"The open month comes to {_sums(found.unbilled.items())} so far.")
     for entry in found.entries:
         typer.echo(f"  {spelled(entry.amount, entry.currency)} {entry.currency}  {entry.reason}")
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import re
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,26 +12,30 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway import keyring
+from gateway.authn.keydesk import KeyDesk
 from gateway.authn.scope import is_scope
 from gateway.authn.seeds import SIGNING_KEYS, renewed
-from gateway.authn.shownkey import shown, time
+from gateway.authn.shownkey import shown
 from gateway.authn.uses import last_used
+from gateway.days import to_the_second
 from gateway.keyring import Grant
 from gateway.keys import DEFAULT_APP, Key, signing_secret
-from gateway.pepper import pepper
+from gateway.pepper import familiar, pepper
 from wherry import audit
-from wherry.audit import Entry
-from wherry.cli.state import consumers, expect_used, state_dir
+from wherry.cli import stores
+from wherry.cli.lifetime import FORM, lifetime_ns
+from wherry.cli.state import consumers, state_dir
 from wherry.clock import SystemClock
 from wherry.errors import WherryError
 from wherry.model.resource import is_name
-from wherry.store import Store, opened
+from wherry.store import Store
 
 app = typer.Typer(help="API keys of consumers.", no_args_is_help=True)
 
-_DAYS = re.compile(r"([1-9][0-9]{0,4})([dhm])", re.ASCII)
+ACTOR = "wherry key"
+"""Who changes keys here, in the audit log."""
+
 _MOST_TITLE = 200
-_UNIT_SECONDS = {"d": 86_400, "h": 3600, "m": 60}
 
 State = Annotated[
     Path | None,
@@ -78,16 +80,14 @@ def create(
         frozenset(scope) if scope else None,
         environment,
         title,
-        None if expires is None else now_ns + _lifetime("--expires", expires) * 10**9,
+        None if expires is None else now_ns + _lifetime("--expires", expires),
     )
 
     async def make(store: Store, secret: bytes) -> tuple[Key, str]:
-        made = await keyring.create(store, secret, consumer, now_ns=now_ns, grant=grant)
-        await _note(store, "createKey", made[0].prefix, None, _shown(made[0]))
-        return made
+        return await KeyDesk(store, SystemClock()).create(secret, consumer, grant, actor=ACTOR)
 
     folder = state_dir(state)
-    fresh = not (folder / "wherry.db").exists()
+    fresh = stores.fresh(folder)
     _print_made(state, make, signing=signing, as_json=as_json)
     if as_json:
         return
@@ -113,16 +113,12 @@ def rotate(
 ) -> None:
     """Make the key that takes the place of another; both count until the old one ends."""
     now_ns = SystemClock().unix_ns()
-    expect_used(state_dir(state))
-    ends_ns = None if ends is None else now_ns + _lifetime("--ends", ends) * 10**9
+    stores.expect_used(state_dir(state))
+    ends_ns = None if ends is None else now_ns + _lifetime("--ends", ends)
 
     async def make(store: Store, secret: bytes) -> tuple[Key, str]:
-        before = await keyring.found(store, prefix)
-        made = await keyring.rotate(store, secret, prefix, now_ns=now_ns, ends_ns=ends_ns)
-        old = await keyring.found(store, prefix)
-        after = {"old": _shown(old), "new": _shown(made[0])}
-        await _note(store, "rotateKey", prefix, _shown(before), after)
-        return made
+        desk = KeyDesk(store, SystemClock())
+        return await desk.rotate(secret, prefix, ends_ns=ends_ns, actor=ACTOR)
 
     _print_made(state, make, signing=signing, as_json=as_json)
 
@@ -130,11 +126,17 @@ def rotate(
 @app.command("renew-signing")
 def renew_signing(state: State = None) -> None:
     """Sign the gateway's own tokens with a new key; those of the key before still count."""
-    expect_used(state_dir(state))
-    try:
-        renewed(state_dir(state) / SIGNING_KEYS)
-    except (WherryError, OSError) as error:
-        _fail(str(error))
+    folder = state_dir(state)
+    stores.expect_used(folder)
+
+    async def renew(store: Store) -> None:
+        await asyncio.to_thread(renewed, folder / SIGNING_KEYS)
+        now_ns = SystemClock().unix_ns()
+        await audit.noted(
+            store, at_ns=now_ns, actor=ACTOR, verb="renewSigningKeys", subject="signing-keys"
+        )
+
+    _run(state, renew)
     typer.echo("New tokens are signed with a new key.")
 
 
@@ -145,14 +147,10 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Stop accepting a key, at once."""
-    now_ns = SystemClock().unix_ns()
-    expect_used(state_dir(state))
+    stores.expect_used(state_dir(state))
 
     async def end(store: Store) -> Key:
-        before = await keyring.found(store, prefix)
-        key = await keyring.revoke(store, prefix, now_ns=now_ns)
-        await _note(store, "revokeKey", prefix, _shown(before), _shown(key))
-        return key
+        return await KeyDesk(store, SystemClock()).revoke(prefix, actor=ACTOR)
 
     key = _run(state, end)
     typer.echo(json.dumps(_shown(key)) if as_json else f"Key {key.prefix} is revoked.")
@@ -165,7 +163,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """List keys, without what is secret about them."""
-    expect_used(state_dir(state))
+    stores.expect_used(state_dir(state))
     found, used = _run(state, lambda store: _every(store, consumer))
     if as_json:
         typer.echo(json.dumps([_shown(key, used.get(key.prefix)) for key in found]))
@@ -180,15 +178,9 @@ def show(
         days = (key.created_ns, key.expires_ns, used.get(key.prefix))
         table.add_row(
             *(key.prefix, key.consumer, key.app, key.title, _state(key)),
-            *("never" if at is None else time(at).partition("T")[0] for at in days),
+            *("never" if at is None else to_the_second(at).partition("T")[0] for at in days),
         )
     Console().print(table)
-
-
-async def _note(store: Store, verb: str, prefix: str, before: object, after: object) -> None:
-    at_ns = SystemClock().unix_ns()
-    entry = Entry(secrets.token_hex(8), at_ns, "wherry key", verb, f"key/{prefix}", before, after)
-    await audit.wrote(store, [entry])
 
 
 async def _every(store: Store, consumer: str | None) -> tuple[Sequence[Key], Mapping[str, int]]:
@@ -205,6 +197,8 @@ def _print_made(
 ) -> None:
     async def made(store: Store) -> tuple[Key, str, str]:
         secret = await asyncio.to_thread(pepper, state_dir(state) / "pepper")
+        if not await familiar(store, secret):
+            typer.echo("The pepper is another than before: older keys do not count.", err=True)
         key, text = await make(store, secret)
         return key, text, signing_secret(secret, key.prefix)
 
@@ -216,7 +210,9 @@ def _print_made(
     typer.echo(text)
     if signing:
         typer.echo(secret)
-    ends = "does not expire" if key.expires_ns is None else f"expires {time(key.expires_ns)}"
+    ends = (
+        "does not expire" if key.expires_ns is None else f"expires {to_the_second(key.expires_ns)}"
+    )
     note = f"Key {key.prefix} of {key.consumer} {ends}. It is not shown again: keep it safe."
     typer.echo(note, err=True)
 
@@ -237,15 +233,14 @@ def _run(state: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
 @asynccontextmanager
 async def _store(state: Path) -> AsyncIterator[Store]:
     await asyncio.to_thread(state.mkdir, mode=0o700, parents=True, exist_ok=True)
-    async with opened(f"sqlite:{state / 'wherry.db'}") as store:
+    async with stores.kept(state) as store:
         yield store
 
 
 def _lifetime(option: str, text: str) -> int:
-    form = _DAYS.fullmatch(text)
-    if form is None:
-        _fail(f"{option} {text!r}: not a lifetime, expected a form like 90d, 12h or 30m")
-    return int(form[1]) * _UNIT_SECONDS[form[2]]
+    if (found := lifetime_ns(text)) is None:
+        _fail(f"{option} {text!r}: not a lifetime, {FORM}")
+    return found
 
 
 def _shown(key: Key, used_ns: int | None = None) -> dict[str, object]:

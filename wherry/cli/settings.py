@@ -126,6 +126,8 @@ class Options:
         worker: What such a process is told, see `wherry.workers.place`; None: this is none.
         beside: Whether other such processes serve already.
         outside: What functions are connected to that is not Wherry's.
+        store: URL of the Store, maybe with a password; None: see `wherry.cli.stores.chosen`.
+        settle: Seconds that the gateway still takes calls after it says that its end is near.
     """
 
     source: Path
@@ -137,6 +139,8 @@ class Options:
     worker: Path | None = None
     beside: bool = False
     outside: Outside = Outside()
+    store: str | None = field(default=None, repr=False)
+    settle: float = 0.0
 
 
 def listen(options: Sequence[str], *, free_ports: bool) -> Listen:

@@ -15,6 +15,7 @@ from wherry.cli.envoys import POLL, Envoy, free_port, kept, serving
 from wherry.process import Command, found, running
 from wherry.process import envoy as found_envoy
 from wherry.serve import Address, bound, reserved
+from xds.bootstrap import FLUSH
 from xds.registrations import Workload, heartbeat
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ FORWARDED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 OWN = "up-"
 """Begins the ids of programs that `wherry up` runs, which never outlive it."""
+
+LAST_REPORTS = 2 * FLUSH
+"""Seconds between the program's end and its Envoy's, which reports the last requests in them."""
 
 DRAIN = 0.5
 """Seconds between taking the program out of the mesh and ending it."""
@@ -141,8 +145,10 @@ async def run(beside: Beside, *, again: bool) -> int:
 
 async def _left(tasks: Sequence[asyncio.Task[None] | asyncio.Task[int | None]]) -> None:
     """End the tasks in order: out of the mesh first, then the program, at last its Envoy."""
-    announced, lived, _ = tasks
+    announced, lived, proxied = tasks
     for task in tasks:
+        if task is proxied:
+            await asyncio.sleep(LAST_REPORTS)
         task.cancel()
         await asyncio.wait([task])
         if task is announced and not lived.done():

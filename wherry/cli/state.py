@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from wherry.errors import StartError
@@ -49,19 +50,6 @@ def consumers(folder: Path) -> list[str] | None:
         return None
 
 
-def expect_used(folder: Path) -> None:
-    """Check that a Wherry has kept records in ``folder``.
-
-    Raises:
-        StartError: None has.
-    """
-    if not (folder / "wherry.db").exists():
-        raise StartError(
-            f"state {folder}: no records, expected the folder of a Wherry; go to where it was "
-            "started, or name its folder with --state or WHERRY_STATE"
-        )
-
-
 def note_consumers(folder: Path, names: Iterable[str]) -> None:
     """Note the consumers of the configuration in force, for `consumers`."""
     staged = folder / f".{_CONSUMERS}.{os.getpid()}"
@@ -75,6 +63,27 @@ def write_addresses(folder: Path, parts: Mapping[str, str]) -> None:
     staged = folder / f".{_FILE}.{os.getpid()}"
     staged.write_text(json.dumps(dict(parts)) + "\n")
     staged.replace(folder / _FILE)
+
+
+@contextmanager
+def noted(folder: Path, parts: Mapping[str, str]) -> Iterator[None]:
+    """Note where some parts listen, beside those that are noted, until the block ends."""
+    write_addresses(folder, {**_noted(folder), **parts})
+    try:
+        yield
+    finally:
+        left = {name: where for name, where in _noted(folder).items() if name not in parts}
+        if left:
+            write_addresses(folder, left)
+        else:
+            forget_addresses(folder)
+
+
+def _noted(folder: Path) -> Mapping[str, str]:
+    try:
+        return addresses(folder)
+    except StartError:
+        return {}
 
 
 def forget_addresses(folder: Path) -> None:

@@ -15,7 +15,7 @@ import policy.app
 import telemetry.app
 import xds.app
 from faas.backends import chosen
-from wherry.cli import doors, platform
+from wherry.cli import doors, platform, stores
 from wherry.cli.envoys import Envoy
 from wherry.cli.gateways import Gateways, begun
 from wherry.cli.guards import Guards
@@ -49,11 +49,13 @@ class Running:
     Attributes:
         addresses: By part, as a client writes them.
         isolation: What keeps functions apart, in words.
+        store: Where records are, without a password.
         worlds: The configuration that serves.
     """
 
     addresses: Mapping[str, str]
     isolation: str
+    store: str
     worlds: Worlds
 
 
@@ -66,16 +68,18 @@ async def running(options: Options, progress: Progress) -> AsyncIterator[Running
         StartError: A part cannot start.
     """
     envoy()
-    if not options.state.exists():
+    if options.store is None and not options.state.exists():
         await asyncio.to_thread(read, options.source)  # wrong files leave nothing behind
     async with AsyncExitStack() as stack:
         stack.enter_context(only(options.state))
         run = stack.enter_context(short_folder(options.state / "run"))
-        store = await stack.enter_async_context(opened(f"sqlite:{options.state / 'wherry.db'}"))
+        url = stores.chosen(options.state, options.store)
+        store = await stack.enter_async_context(opened(url))
+        stores.note(options.state, url)
         resources = Resources(store, options.source, check=check)
         worlds = Worlds(await resources.world())
         await forget(store, OWN)  # what an earlier run left when it was killed
-        ground = _Ground(options, store, resources, worlds, run)
+        ground = _Ground(options, store, resources, worlds, run, stores.shared(url))
         services = await _services(stack, ground, progress)
         tasks = await stack.enter_async_context(owned())
         mesh = _Mesh(options, worlds, store, run, tasks, progress)
@@ -83,7 +87,8 @@ async def running(options: Options, progress: Progress) -> AsyncIterator[Running
         ingress = await mesh.members(services)
         await services.xds.settled()
         tasks.spawn(follow(store, options.source, worlds, check=check), "configuration")
-        yield Running(services.addresses(ingress), services.isolation, worlds)
+        addresses = services.addresses(ingress)
+        yield Running(addresses, services.isolation, stores.shown(url), worlds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class _Ground:
     resources: Resources
     worlds: Worlds
     run: Path
+    shared: bool
 
 
 async def _services(stack: AsyncExitStack, ground: _Ground, progress: Progress) -> _Services:
@@ -166,7 +172,12 @@ async def _services(stack: AsyncExitStack, ground: _Ground, progress: Progress) 
     progress("gateway")
     door = await stack.enter_async_context(
         gateway.app.running(
-            doors.settings(options, functions.address.url, Path(socket_path(str(run), None))),
+            doors.settings(
+                options,
+                functions.address.url,
+                Path(socket_path(str(run), None)),
+                shared=ground.shared,
+            ),
             store=store,
             worlds=worlds,
             clock=clock,
@@ -175,12 +186,12 @@ async def _services(stack: AsyncExitStack, ground: _Ground, progress: Progress) 
     guards.sidecars = door.sidecars
     office = await stack.enter_async_context(
         gateway.office.running(
-            doors.office(options, door.url),
+            doors.desk(options, door.url),
             store=store,
             worlds=worlds,
             resources=ground.resources,
             clock=clock,
-            metrics=door.metrics.render,
+            metrics=door.metrics.told,
         )
     )
     return _Services(seen, checks, pilot, functions, office, door, backend.isolation)

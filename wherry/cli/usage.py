@@ -16,10 +16,10 @@ from rich.table import Table
 
 from gateway.metering.cloudevent import moment_ns
 from gateway.metering.rollup import Key, Sum, used
-from wherry.cli.state import expect_used, state_dir
+from wherry.cli import stores
+from wherry.cli.state import state_dir
 from wherry.clock import SystemClock
 from wherry.errors import StartError
-from wherry.store import opened
 
 PARTS = tuple(name for name in Key._fields if name != "meter")
 """What sums can be told apart by; meters always are."""
@@ -87,7 +87,7 @@ def usage(
     if as_json and as_csv:
         raise StartError("--json with --csv, expected one of them")
     folder = state_dir(state)
-    expect_used(folder)
+    stores.expect_used(folder)
     columns = (*parts, "meter", *Sum._fields)
     found = list(rows(asyncio.run(_read(folder, begins, ends)), parts))
     if as_json:
@@ -100,7 +100,7 @@ def usage(
 
 
 async def _read(folder: Path, begins_ns: int, ends_ns: int) -> Mapping[Key, Sum]:
-    async with opened(f"sqlite:{folder / 'wherry.db'}") as store:
+    async with stores.kept(folder) as store:
         return await used(store, begins_ns=begins_ns, ends_ns=ends_ns)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from wherry.cli.settings import Options
 from wherry.cli.state import forget_addresses, write_addresses
 from wherry.cli.up import Running, running
+from wherry.model.product import ProductRoute
 from wherry.serve import collect_rarely
 
 
@@ -56,23 +57,33 @@ async def _serve(options: Options, shown: Console, *, as_json: bool) -> None:
 
 
 def welcome(house: Running) -> RenderableType:
-    """Return the table of addresses and three things to try."""
+    """Return the table of addresses and what to try."""
     table = Table("part", "address", box=None, title="Wherry is up", title_justify="left")
     for part, address in house.addresses.items():
         table.add_row(part, address)
     table.add_row("functions run in", house.isolation)
+    table.add_row("records are in", house.store)
     return Group(table, "", *_to_try(house), "", "Ctrl-C ends everything.")
 
 
 def _to_try(house: Running) -> Iterator[str]:
     world, gateway_url = house.worlds.current, house.addresses["gateway"]
-    route = next((r for p in world.products.values() for r in p.spec.routes), None)
+    route = next((r for p in world.products.values() for r in p.spec.routes if _plain(r)), None)
     yield "Try:"
+    if not (world.products or world.services or world.functions):
+        yield "  a folder that declares something, like wherry up examples/guestbook"
     if consumer := next(iter(world.consumers), None):
         yield f"  KEY=$(wherry key create {consumer})"
     if route is not None:
-        path = route.path.replace("{rest+}", "")
-        yield f'  curl -i -H "x-api-key: $KEY" {gateway_url}{path}'
+        yield f'  curl -i -H "x-api-key: $KEY" {gateway_url}{route.path}'
     if "ingress" in house.addresses:
         yield f"  curl -i {house.addresses['ingress']}/"
     yield "  wherry top"
+    if world.products:
+        yield "  wherry usage"
+        yield f"  in a browser: {house.addresses['portal']}/ signs up, gives a key, tries a call"
+
+
+def _plain(route: ProductRoute) -> bool:
+    """Return whether anybody can call it without knowing more."""
+    return "{" not in route.path and (not route.methods or "GET" in route.methods)

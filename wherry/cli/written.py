@@ -11,6 +11,7 @@ from wherry.config import contents
 from wherry.config.document import Document, documents, parsed, pieces
 from wherry.config.stored import KINDS
 from wherry.errors import ConfigError, Problem
+from wherry.pointer import steps_of
 
 MAX_OPENAPI = 1 << 20
 """Most bytes of a product's OpenAPI document."""
@@ -123,8 +124,7 @@ def _problem(error: Mapping[str, object], by_name: Mapping[str, Document]) -> Pr
 
 
 def _steps(data: object, pointer: str) -> Iterator[str | int]:
-    for part in pointer.removeprefix("#").split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
+    for name in steps_of(pointer):
         step: str | int = int(name) if isinstance(data, list) and name.isdecimal() else name
         yield step
         try:

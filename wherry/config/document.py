@@ -12,6 +12,7 @@ from typing import NoReturn
 import yaml
 
 from wherry.errors import ConfigError, Problem
+from wherry.pointer import pointer_of
 
 MAX_FILE = 1 << 20
 """Most bytes in one file."""
@@ -126,18 +127,15 @@ def stored(text: str) -> Document:
 
 
 def pointer(data: object, path: Sequence[str | int]) -> str:
-    """Return the JSON pointer of ``path``, or of the nearest value around it that ``data`` has.
-
-    Source: RFC 6901
-    """
-    told = ""
+    """Return the JSON pointer of ``path``, or of the nearest value around it that ``data`` has."""
+    there = list[str | int]()
     for part in path:
         try:
             data = data[part]  # type: ignore[index]
         except (LookupError, TypeError):
             break
-        told += "/" + str(part).replace("~", "~0").replace("/", "~1")
-    return told
+        there.append(part)
+    return pointer_of(there)
 
 
 @lru_cache(maxsize=4)

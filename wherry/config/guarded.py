@@ -14,6 +14,8 @@ from wherry.model.world import World
 
 _POLICIES = {"addresses", "maintenance"}
 _NEEDS_MORE = {"hmac", "mtls"}
+_BOUNDS = {"max_body_bytes": "maxBodyBytes", "timeout": "timeout"}
+_WITHOUT = "none, or enforcedAt: gateway"
 
 
 def at_sidecars(given: ApiProduct, world: World) -> Iterator[Wrong]:
@@ -21,11 +23,15 @@ def at_sidecars(given: ApiProduct, world: World) -> Iterator[Wrong]:
     spec = given.spec
     if spec.environments:
         yield ("spec", "environments"), "environments at a sidecar", "none"
+    for name in sorted(spec.model_fields_set & _BOUNDS.keys()):
+        yield ("spec", _BOUNDS[name]), f"{_BOUNDS[name]} at a sidecar", _WITHOUT
     yield from _needs(("spec",), spec.traffic, spec.authentication)
     for i, route in enumerate(spec.routes):
         place: Place = ("spec", "routes", i)
         yield from _needs(place, route.traffic, route.authentication or ())
         yield from _target((*place, "to"), route.to, world)
+        for name in sorted(route.model_fields_set & _BOUNDS.keys()):
+            yield (*place, _BOUNDS[name]), f"{_BOUNDS[name]} at a sidecar", _WITHOUT
     for i, name in enumerate(spec.plans):
         plan = world.plans.get(name)
         if plan is not None and plan.spec.concurrency is not None:
@@ -50,6 +56,18 @@ def to_guarded(given: ApiProduct, world: World) -> Iterator[Wrong]:
             if app in guarded:
                 found = f"service {name!r}, which sidecars guard for product {guarded[app][0]!r}"
                 yield ("spec", "routes", i, *place), found, "a service without such a product"
+
+
+def asks(app: str, path: str, world: World) -> Iterator[ApiProduct]:
+    """Yield a product that asks a GET of ``path`` at the program ``app`` for a key, if one does."""
+    guarding = [world.products[name] for name in world.guarded().get(app, ())]
+    for given in guarding:
+        for route in given.spec.routes:
+            methods = given.spec.authentication if route.authentication is None else ()
+            free = any(each.type == "anonymous" for each in route.authentication or methods)
+            if free and route.path == path and (not route.methods or "GET" in route.methods):
+                return
+    yield from guarding[:1]
 
 
 def _needs(place: Place, traffic: Traffic, methods: Sequence[Method]) -> Iterator[Wrong]:

@@ -6,6 +6,7 @@ A checker's request reaches a program through its sidecar, where it is ruled as 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from wherry.config.guarded import asks
 from wherry.model.access import (
     AuthorizationPolicy,
     AuthorizationRule,
@@ -50,6 +51,8 @@ def refusals(check: HealthCheck, world: World) -> Iterator[str]:
     for policy in world.check_policies.values():
         if service.spec.selector.get(_APP) in policy.spec.services and not _passes(policy, probe):
             found[f"CheckPolicy {policy.name!r}"] = None
+    for product in asks(service.spec.selector.get(_APP, ""), probe.path, world):
+        found[f"ApiProduct {product.name!r}"] = None
     for refusing in found:
         yield f"health check {check.name!r}: {refusing} refuses {METHOD} {http.path}"
 

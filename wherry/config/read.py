@@ -1,6 +1,6 @@
 """Documents to resources: which kind, which fields, and what to say when one is off."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from wherry.config.document import Document, one_of
 from wherry.errors import ConfigError, Problem
-from wherry.model.resource import Resource, Strict, is_name
+from wherry.model.resource import NAME_PATTERN, Resource, Strict, is_name
 from wherry.model.service import ShortForm, ShortService, ShortVersion
 from wherry.model.sidecar import EVERY_HOST, HERE, NOWHERE
 from wherry.model.world import FIELD
@@ -87,6 +87,7 @@ def _problem(document: Document, error: ErrorDetails) -> Problem:
             return document.problem(path, found, _expected(kind, context, error["msg"]))
 
 
+_FORMS = {NAME_PATTERN: "lower-case letters, digits, '-' and '.', as in a host name"}
 _TYPES = {
     "string_type": "a string (put it in quotes)",
     "int_type": "a whole number",
@@ -99,20 +100,27 @@ _TYPES = {
 }
 
 
+_SAID: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "literal_error": lambda at: str(at["expected"]),
+    "string_pattern_mismatch": lambda at: _FORMS.get(
+        at["pattern"], f"text of the form {at['pattern']}"
+    ),
+    "greater_than_equal": lambda at: f"at least {at['ge']}",
+    "less_than_equal": lambda at: f"at most {at['le']}",
+    "too_short": lambda at: f"at least {at['min_length']} in it",
+    "too_long": lambda at: f"at most {at['max_length']} in it",
+    "union_tag_not_found": lambda at: f"a mapping with the field {at['discriminator']}",
+    "union_tag_invalid": lambda at: f"{at['discriminator']} to be one of {at['expected_tags']}",
+}
+"""What was expected, by pydantic's kinds of errors and what they say."""
+
+
 def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
-    match kind:
-        case "literal_error":
-            return str(context["expected"])
-        case "string_pattern_mismatch":
-            return f"text of the form {context['pattern']}"
-        case "greater_than_equal":
-            return f"at least {context['ge']}"
-        case "less_than_equal":
-            return f"at most {context['le']}"
-        case _ if kind in _TYPES:
-            return _TYPES[kind]
-        case _:
-            return message[0].lower() + message[1:].replace("nput should", "value that should", 1)
+    if kind in _SAID:
+        return _SAID[kind](context)
+    if kind in _TYPES:
+        return _TYPES[kind]
+    return message[0].lower() + message[1:].replace("nput should", "value that should", 1)
 
 
 def _dotted(path: Sequence[str | int]) -> str:
@@ -161,10 +169,11 @@ def _unnameable(document: Document, short: ShortForm) -> Iterator[Problem]:
 
 def _desugared(short: ShortForm) -> Iterator[Resource]:
     for name, service in short.services.items():
-        yield _service(name, service.service_port, {APP: name})
+        port = {"port": service.service_port, "app_protocol": service.app_protocol}
+        yield _service(name, port, {APP: name})
         for version, form in service.versions.items():
             labels = {APP: name, VERSION: version}
-            yield _service(f"{name}-{version}", service.service_port, labels)
+            yield _service(f"{name}-{version}", port, labels)
             if form.run is not None:
                 yield _workload(name, version, form)
             if form.calls is not None:
@@ -177,13 +186,13 @@ def _desugared(short: ShortForm) -> Iterator[Resource]:
             yield _health_check(name, service.health)
 
 
-def _service(name: str, port: int, selector: Mapping[str, str]) -> Resource:
+def _service(name: str, port: Mapping[str, object], selector: Mapping[str, str]) -> Resource:
     return KINDS["Service"].model_validate(
         {
             "api_version": "v1",
             "kind": "Service",
             "metadata": {"name": name},
-            "spec": {"selector": dict(selector), "ports": [{"port": port}]},
+            "spec": {"selector": dict(selector), "ports": [dict(port)]},
         }
     )
 

@@ -35,6 +35,10 @@ def dangling(
         document, _ = written["Sidecar", sidecar.name]
         path = _written(sidecar, ("spec", "workloadSelector"), document)
         yield document.problem(path, found, "one sidecar for the same labels")
+    for service, found in _spoken(world):
+        document, _ = written["Service", service.name]
+        place = ("spec", "ports", 0, "appProtocol")
+        yield document.problem(place, found, "one for the same programs")
     for claimant, (path, found, expected) in catalogue.twice(world):
         document, _ = written[type(claimant).__name__, claimant.name]
         yield document.problem(path, found, expected)
@@ -49,13 +53,15 @@ def dangling(
                 found = (
                     f"health check {check.name!r}: grpc through the sidecar of workload {name!r}"
                 )
-                yield document.problem(("spec", "grpc"), found, "http, which sidecars pass on")
+                yield document.problem(
+                    ("spec", "grpc"), found, "http, or a service with appProtocol: grpc"
+                )
 
 
 def _beside_sidecars(check: HealthCheck, world: World) -> Iterator[str]:
     """Yield the workloads that a check reaches through a sidecar."""
     service = world.services.get(check.spec.service)
-    if service is not None:
+    if service is not None and not service.spec.grpc:
         for workload in world.workloads.values():
             labels = {"app": workload.spec.service, "version": workload.spec.version}
             if service.spec.selector.items() <= labels.items():
@@ -70,6 +76,20 @@ def _rivals(world: World) -> Iterator[tuple[Sidecar, str]]:
         if (other := first.setdefault(labels, sidecar)) is not sidecar:
             whom = "the same workloads as" if labels else "all workloads, as"
             yield sidecar, f"sidecar {sidecar.name!r} for {whom} {other.name!r}"
+
+
+def _spoken(world: World) -> Iterator[tuple[Service, str]]:
+    """Yield services that speak otherwise to the programs of an earlier one: a sidecar cannot."""
+    first: dict[str, Service] = {}
+    for service in sorted(world.services.values(), key=lambda each: each.name):
+        app = service.spec.selector.get("app")
+        other = service if app is None else first.setdefault(app, service)
+        if other.spec.grpc != service.spec.grpc:
+            mine, theirs = (each.spec.ports[0].app_protocol for each in (service, other))
+            yield (
+                service,
+                f"service {service.name!r} with appProtocol {mine}, {other.name!r} with {theirs}",
+            )
 
 
 def _written(resource: Resource, path: Place, document: Document) -> Place:

@@ -1,4 +1,4 @@
-"""Money, shares, dates and time zones as users write them."""
+"""Money, shares, meters, dates and time zones as users write them."""
 
 import re
 from datetime import date
@@ -11,6 +11,9 @@ from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 from wherry.model.currency import EXPONENT
 
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,12})?", re.ASCII)
+
+Meter = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+"""What is counted: ``requests``, or a meter that a product defines."""
 
 
 def _money(text: str) -> str:

@@ -4,14 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from wherry.model.amount import Zone
+from wherry.model.amount import Meter, Zone
 from wherry.model.pricing import Price
 from wherry.model.resource import Duration, Name, Resource, Strict, seconds
 
 _SHORTEST = 0.001
-
-Meter = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-"""What is counted: ``requests``, or a meter that a product defines."""
 
 
 def _some_time(text: str) -> str:

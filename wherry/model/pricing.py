@@ -1,14 +1,12 @@
 """What a plan costs: fees, and prices of what is used."""
 
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from wherry.model.amount import Currency, Money, Percent
+from wherry.model.amount import Currency, Meter, Money, Percent
 from wherry.model.resource import Name, Strict
-
-MeterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
 
 class Tier(Strict):
@@ -42,7 +40,7 @@ class UsagePrice(Strict):
         tiers: See ``model``; rising, the last without end.
     """
 
-    meter: MeterName = "requests"
+    meter: Meter = "requests"
     model: Literal["flat", "perUnit", "graduated", "volume", "bundle"]
     included: int = Field(default=0, ge=0, le=10**15)
     unit: Money | None = None

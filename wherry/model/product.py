@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wherry.model.amount import Date
+from wherry.model.amount import Date, Meter
 from wherry.model.authentication import ApiKey, Url
 from wherry.model.authentication import Method as Authentication
 from wherry.model.consumer import Consumer, Subscribed, Subscription
-from wherry.model.plan import Meter, Plan, Rate
+from wherry.model.plan import Plan, Rate
 from wherry.model.resource import Duration, Name, Resource, Strict
 from wherry.model.route import HeaderName, Hostname, Method
 from wherry.model.traffic import Fixed, Network, Traffic
@@ -27,6 +27,10 @@ __all__ = [
 
 Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,128}$")]
 """A scope token, by RFC 6749 section 3.3."""
+
+
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$", max_length=300)]
+"""Scheme, host and port of a URL."""
 
 
 class Upstream(Strict):
@@ -92,6 +96,8 @@ class Target(Strict):
             raise ValueError(
                 "target: expected exactly one of function, service, url, split and mock"
             )
+        if self.split and self.rewrite is not None:
+            raise ValueError("target: rewrite beside split, expected it in each upstream")
         if self.split and not sum(each.weight for each in self.split):
             raise ValueError("split: every weight is 0, expected one over 0")
         return self
@@ -238,6 +244,8 @@ class ApiGatewaySpec(Strict):
 
     Attributes:
         hosts: Names that it answers for; others get 421. None given is every name.
+        url: Its public origin, which its own tokens name as their issuer; read at the start.
+            None is where it listens.
         trusted_proxies: Peers whose ``X-Forwarded-For`` is believed.
         explain_refusals: Whether a revoked or expired key is told apart from an unknown one.
         timing: Whether answers say in ``Server-Timing`` what the gateway itself took.
@@ -247,6 +255,7 @@ class ApiGatewaySpec(Strict):
     """
 
     hosts: list[Hostname] = Field(default=[], max_length=256)
+    url: Origin | None = None
     trusted_proxies: list[Network] = Field(default=[], max_length=256)
     explain_refusals: bool = False
     timing: bool = False

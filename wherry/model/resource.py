@@ -16,9 +16,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-Name = Annotated[
-    str, StringConstraints(pattern=rf"^{LABEL}(\.{LABEL})*$", min_length=1, max_length=253)
-]
+NAME_PATTERN = rf"^{LABEL}(\.{LABEL})*$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1, max_length=253)]
 """A DNS-1123 subdomain, as Kubernetes names are."""
 
 

@@ -11,18 +11,23 @@ Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-
 """A version label's value, as Kubernetes label values are."""
 
 
+Protocol = Literal["http", "grpc"]
+"""How requests are spoken to programs: HTTP/1.1, or gRPC, which takes HTTP/2."""
+
+
 class ServicePort(Strict):
     """A port that clients call.
 
     Attributes:
         port: What a client writes behind the host name; 80 may be left out of a URL.
         name: For people.
-        app_protocol: How requests are spoken; this version proxies HTTP.
+        app_protocol: How requests are spoken. Clients of ``http`` may speak HTTP/2 all the same;
+            calls of ``grpc`` may last as long as their clients want.
     """
 
     port: Port = 80
     name: str = "http"
-    app_protocol: Literal["http"] = "http"
+    app_protocol: Protocol = "http"
 
 
 class ServiceSpec(Strict):
@@ -30,6 +35,11 @@ class ServiceSpec(Strict):
 
     selector: dict[str, str]
     ports: list[ServicePort] = Field(default=[ServicePort()], min_length=1, max_length=1)
+
+    @property
+    def grpc(self) -> bool:
+        """Whether its programs speak gRPC."""
+        return self.ports[0].app_protocol == "grpc"
 
 
 class Service(Resource):
@@ -94,12 +104,14 @@ class ShortService(ShortVersion):
 
     Attributes:
         service_port: What clients write behind the host name.
+        app_protocol: See `ServicePort`.
         health: Path of a `HealthCheck` of all versions; None asks for none.
         versions: By version label; each also becomes a service ``NAME-VERSION`` for routes. One
             without ``calls`` of its own has those of the service.
     """
 
     service_port: Port = 80
+    app_protocol: Protocol = "http"
     health: HealthPath | None = None
     versions: dict[Version, ShortVersion] = {}
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wherry.model.plan import Meter
+from wherry.model.amount import Meter
 from wherry.model.resource import Duration, Strict
 from wherry.model.route import HeaderModifier, HeaderName, HeaderValue, Method
 

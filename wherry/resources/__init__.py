@@ -1,13 +1,9 @@
 """The catalogue as one: what files declare, and what the Store holds beside them."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wherry import audit
 from wherry.clock import Clock, SystemClock
 from wherry.config import assemble, contents
 from wherry.config.memory import Memory
@@ -16,57 +12,28 @@ from wherry.config.stored import (
     KINDS,
     MAX_STORED,
     Absent,
-    Busy,
     Change,
     Declared,
     Doc,
     Held,
     Id,
     encoded,
-    id_of,
     identified,
     key,
     path,
 )
 from wherry.errors import ConfigError, Problem
 from wherry.model.world import World
-from wherry.resources.commit import COMMIT, Commit, document_of, overlaid, text_of
-from wherry.store import Conflict, LeaseLost, Record, Store
+from wherry.resources.commit import COMMIT, document_of, overlaid
+from wherry.resources.seen import Seen
+from wherry.resources.writer import Changes, Writer
+from wherry.store import Conflict, Store
 
 MAX_CHANGES = 10_000
 """Most resources that one write changes."""
 
-_LEASE = "resources"
-_LEASE_SECONDS = 5.0
-_PATIENCE = 8.0
-_AGAIN = 0.02
-_ATTEMPTS = 20
-
-Changes = list[Change]
-
 Check = Callable[[World], None]
 """Raises `ConfigError` for a World that by itself is good, but that a service cannot use."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One look at everything."""
-
-    commit: Commit
-    records: Mapping[Id, Record]
-    files: Mapping[Path, str]
-    declared: Mapping[Id, Held]
-
-    def texts(self) -> dict[Path, str]:
-        return {path(of): text_of(record) for of, record in self.records.items()}
-
-    def held(self, of: Id) -> Held | None:
-        if of in self.declared:
-            return self.declared[of]
-        record = self.records.get(of)
-        if record is None:
-            return None
-        return Held(*of, record.revision, document_of(record))
 
 
 class Resources:
@@ -91,8 +58,7 @@ class Resources:
         clock: Clock | None = None,
     ) -> None:
         self._store, self._source, self._check = store, source, check
-        self._clock = clock or SystemClock()
-        self._turn = asyncio.Lock()
+        self._writer = Writer(store, clock or SystemClock(), self._look)
         self._memory = Memory()
         self._files: tuple[Mapping[Path, str], Mapping[Id, Held]] | None = None
 
@@ -137,7 +103,7 @@ class Resources:
         """
         of = await asyncio.to_thread(identified, document)
 
-        def wanted(seen: _Seen) -> Changes:
+        def wanted(seen: Seen) -> Changes:
             return [_changed(seen, of, document, expect)]
 
         [change] = await self._write(wanted, actor)
@@ -154,7 +120,7 @@ class Resources:
         """
         of = (kind, name)
 
-        def wanted(seen: _Seen) -> Changes:
+        def wanted(seen: Seen) -> Changes:
             if seen.held(of) is None:
                 raise Absent(of)
             return [_changed(seen, of, None, expect)]
@@ -189,7 +155,7 @@ class Resources:
         """
         ids = await asyncio.to_thread(_identified, documents)
 
-        def wanted(seen: _Seen) -> Changes:
+        def wanted(seen: Seen) -> Changes:
             changes = [
                 _changed(seen, of, document, None)
                 for of, document in zip(ids, documents, strict=True)
@@ -207,13 +173,13 @@ class Resources:
             self._check(world)
         return world
 
-    async def _look(self, prefix: str = FOLDER) -> _Seen:
+    async def _look(self, prefix: str = FOLDER) -> Seen:
         view = dict(await self._store.list(prefix))
         if prefix != FOLDER and (commit := await self._store.get(COMMIT)):
             view[COMMIT] = commit
         newest, records = overlaid(view)
         files, declared = await asyncio.to_thread(self._declared)
-        return _Seen(newest, records, files, declared)
+        return Seen(newest, records, files, declared)
 
     def _declared(self) -> tuple[Mapping[Path, str], Mapping[Id, Held]]:
         """Return the files, and what they declare of `KINDS`; what is wrong in them is left out."""
@@ -230,42 +196,16 @@ class Resources:
         return self._files
 
     async def _write(
-        self,
-        wanted: Callable[[_Seen], Changes],
-        actor: str,
-        *,
-        dry_run: bool = False,
+        self, wanted: Callable[[Seen], Changes], actor: str, *, dry_run: bool = False
     ) -> Changes:
+        async def planned(seen: Seen) -> Changes:
+            return await self._planned(seen, wanted)
+
         if dry_run:
-            return await self._planned(await self._look(), wanted)
-        async with self._turn, self._alone():
-            for _ in range(_ATTEMPTS):
-                seen = await self._finished()
-                changes = await self._planned(seen, wanted)
-                try:
-                    return await self._committed(seen, changes, actor)
-                except Conflict as error:
-                    if error.key != COMMIT:
-                        raise
-        raise Busy
+            return await planned(await self._look())
+        return await self._writer.write(planned, actor)
 
-    async def _committed(self, seen: _Seen, changes: Changes, actor: str) -> Changes:
-        """Write what is planned; return it with its revisions.
-
-        Raises:
-            Conflict: Another writer came before; nothing was written.
-        """
-        real = tuple(change for change in changes if change.verb != "keep")
-        if not real:
-            return changes
-        commit = Commit(0, secrets.token_hex(8), actor, self._clock.unix_ns(), real)
-        record = await self._store.put(COMMIT, commit.encode(), expect=seen.commit.revision)
-        written: Mapping[Id, int] = {}
-        with suppress(Conflict):  # we were slow, and the next writer carries it out, too
-            written = await self._carry_out(replace(commit, revision=record.revision), seen.records)
-        return [replace(c, revision=written.get((c.kind, c.name), c.revision)) for c in changes]
-
-    async def _planned(self, seen: _Seen, wanted: Callable[[_Seen], Changes]) -> Changes:
+    async def _planned(self, seen: Seen, wanted: Callable[[Seen], Changes]) -> Changes:
         """Return what is to be done, if the World would be good."""
         changes = wanted(seen)
         resources = len(seen.records) + len(changes)
@@ -277,7 +217,7 @@ class Resources:
             await asyncio.to_thread(self._would_be, seen, changes)
         return changes
 
-    def _would_be(self, seen: _Seen, changes: Iterable[Change]) -> World:
+    def _would_be(self, seen: Seen, changes: Iterable[Change]) -> World:
         texts = {**seen.files, **seen.texts()}
         for change in changes:
             place = path((change.kind, change.name))
@@ -287,76 +227,8 @@ class Resources:
                 texts[place] = encoded(change.after)
         return self._checked(texts)
 
-    @asynccontextmanager
-    async def _alone(self) -> AsyncGenerator[None]:
-        """Be the only writer of all processes.
 
-        Raises:
-            Busy: Another one is, for too long.
-        """
-        holder = secrets.token_hex(8)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                while True:
-                    try:
-                        lease = await self._store.lease(_LEASE, holder, seconds=_LEASE_SECONDS)
-                    except LeaseLost:
-                        await asyncio.sleep(_AGAIN)
-                        continue
-                    break
-        except TimeoutError:
-            raise Busy from None
-        try:
-            yield
-        finally:
-            await self._store.release(lease)
-
-    async def _finished(self) -> _Seen:
-        """Finish what another writer began and did not end; return what stands then.
-
-        Raises:
-            Busy: Others begin anew each time.
-        """
-        for _ in range(_ATTEMPTS):
-            seen = await self._look()
-            if not seen.commit.changes:
-                return seen
-            view = await self._store.list(FOLDER)
-            records = {of: record for each, record in view.items() if (of := id_of(each))}
-            with suppress(Conflict):
-                await self._carry_out(seen.commit, records)
-        raise Busy
-
-    async def _carry_out(self, commit: Commit, records: Mapping[Id, Record]) -> Mapping[Id, int]:
-        """Write what ``commit`` says to its records, note it, and mark it as done.
-
-        Args:
-            commit: What was decided.
-            records: As they stood when it was decided, or later.
-
-        Raises:
-            Conflict: Another one does the same, and was faster.
-        """
-        revisions = {}
-        for change in commit.changes:
-            of = (change.kind, change.name)
-            before = records.get(of)
-            expect = 0 if before is None else before.revision
-            if change.after is None:
-                await self._store.delete(key(of), expect=expect)
-                revisions[of] = 0
-                continue
-            body = encoded(change.after).encode()
-            if before is None or before.body != body:
-                before = await self._store.put(key(of), body, expect=expect)
-            revisions[of] = before.revision
-        await audit.wrote(self._store, commit.entries())
-        done = replace(commit, changes=())
-        await self._store.put(COMMIT, done.encode(), expect=commit.revision)
-        return revisions
-
-
-def _changed(seen: _Seen, of: Id, document: Doc | None, expect: int | None) -> Change:
+def _changed(seen: Seen, of: Id, document: Doc | None, expect: int | None) -> Change:
     held = seen.held(of)
     if held is not None and held.origin is not None:
         raise Declared(of, held.origin)

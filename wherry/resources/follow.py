@@ -1,22 +1,18 @@
 """The World that serves follows files and the Store together."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from wherry.config import assemble, contents
 from wherry.config.stored import FOLDER, path
 from wherry.config.watch import Worlds, reload, watch
-from wherry.errors import WherryError
 from wherry.model.world import World
 from wherry.resources import Check
 from wherry.resources.commit import overlaid, text_of
 from wherry.store import Store, View
+from wherry.store import follow as store_follow
 
-logger = logging.getLogger(__name__)
-
-_RETRY_SECONDS = 0.5
 _NOWHERE = Path("/nonexistent")
 
 
@@ -62,11 +58,8 @@ class _Both:
         return world
 
     async def follow_store(self) -> None:
-        while True:
-            try:
-                async for view in self._store.watch(FOLDER):
-                    await asyncio.to_thread(self.take, view)
-                    await reload(self._source or _NOWHERE, self._worlds, read=self.read)
-            except WherryError:
-                logger.exception("stored resources cannot be followed")
-            await asyncio.sleep(_RETRY_SECONDS)
+        await store_follow.follow(self._store, FOLDER, self._look, what="stored resources")
+
+    async def _look(self, view: View) -> None:
+        await asyncio.to_thread(self.take, view)
+        await reload(self._source or _NOWHERE, self._worlds, read=self.read)

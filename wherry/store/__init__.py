@@ -207,6 +207,21 @@ class Store(Protocol):
         """Return at most ``limit`` events whose offset is over ``after``, oldest first."""
         ...
 
+    async def trim(self, log: str, before: int, *, forget: int = 0) -> int:
+        """Remove the oldest events; their ids stay known, and are skipped by `append`.
+
+        Args:
+            log: Of which.
+            before: Offset of the first event that stays.
+            forget: Removed events whose offset is under this lose their ids, too: the same id
+                is new again.
+
+        Returns:
+            How many events and ids were removed, at most `bounds.MAX_TRIMMED` of each; 0 when
+            nothing is left to remove.
+        """
+        ...
+
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Store]:

@@ -14,6 +14,9 @@ MAX_READ = 10_000
 MAX_STEPS = 1000
 """Most steps or claims in one call of `Store.advance_all` or `Store.hold_all`."""
 
+MAX_TRIMMED = 1000
+"""Most events, and most ids, that one call of `Store.trim` removes."""
+
 MAX_SHARE = 1 << 53
 """Largest share in `Store.hold`, and largest sum that is told right."""
 

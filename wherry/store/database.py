@@ -18,7 +18,7 @@ from wherry.errors import StartError
 from wherry.store import Conflict, Event, Lease, LeaseLost, Record, View, bounds, levels
 from wherry.store.steps import Advance, Advanced, Held, Hold
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of the tables, kept in ``PRAGMA user_version``."""
 
 _BUSY_SECONDS = 5.0
@@ -35,7 +35,10 @@ CREATE TABLE events (
 );
 CREATE INDEX events_in_order ON events (log, position);
 """
-_MADE_BY = {1: _SCHEMA, 2: levels.SCHEMA}
+_TRIMS = """
+CREATE TABLE trims (log TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_MADE_BY = {1: _SCHEMA, 2: levels.SCHEMA, 3: _TRIMS}
 
 
 class Database:
@@ -180,9 +183,44 @@ class Database:
         rows = self._db.execute(
             "SELECT position, id, body FROM events WHERE log = ? AND position > ? "
             "ORDER BY position LIMIT ?",
-            (log, after, bounds.paged(limit)),
+            (log, max(after, self._trimmed(log)), bounds.paged(limit)),
         )
         return [Event(*row) for row in rows]
+
+    def trim(self, log: str, before: int, forget: int) -> int:
+        """See `Store.trim`; a removed event keeps its row, without its body, for its id."""
+        bounds.named(log)
+        with self._writing():
+            first = self._trimmed(log)
+            events = self._oldest(log, first, before)
+            last = events[-1] if events else first
+            self._db.execute(
+                "UPDATE events SET body = x'' WHERE log = ? AND position > ? AND position <= ?",
+                (log, first, last),
+            )
+            self._db.execute(
+                "INSERT INTO trims VALUES (?1, ?2) ON CONFLICT (log) DO UPDATE SET position = ?2",
+                (log, last),
+            )
+            ids = self._oldest(log, 0, min(forget, last + 1))
+            if ids:
+                self._db.execute(
+                    "DELETE FROM events WHERE log = ? AND position <= ?", (log, ids[-1])
+                )
+        return len(events) + len(ids)
+
+    def _trimmed(self, log: str) -> int:
+        """Return the position up to which events are removed."""
+        row = self._db.execute("SELECT position FROM trims WHERE log = ?", (log,)).fetchone()
+        return row[0] if row else 0
+
+    def _oldest(self, log: str, after: int, before: int) -> Sequence[int]:
+        rows = self._db.execute(
+            "SELECT position FROM events WHERE log = ? AND position > ? AND position < ? "
+            "ORDER BY position LIMIT ?",
+            (log, after, before, bounds.MAX_TRIMMED),
+        )
+        return [position for (position,) in rows]
 
     def _prepare(self, path: Path) -> None:
         try:

@@ -3,12 +3,29 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
 
 from wherry.clock import Clock, SystemClock
 from wherry.store import Conflict, Event, Lease, LeaseLost, Record, View, bounds
 from wherry.store.ends import Ending
 from wherry.store.steps import Advance, Advanced, Held, Hold
+
+
+@dataclass(slots=True)
+class _Log:
+    """What was appended, in order.
+
+    Attributes:
+        events: By id.
+        trimmed: Offsets of removed events by the ids that are still known.
+        last: Offset of the newest event.
+    """
+
+    events: dict[str, Event] = field(default_factory=dict)
+    trimmed: dict[str, int] = field(default_factory=dict)
+    last: int = 0
 
 
 class MemoryStore:
@@ -26,7 +43,7 @@ class MemoryStore:
         self._levels: Ending[str, int] = Ending()
         self._shares: defaultdict[str, Ending[str, int]] = defaultdict(Ending)
         self._leases: dict[str, Lease] = {}
-        self._logs: dict[str, dict[str, Event]] = defaultdict(dict)
+        self._logs: defaultdict[str, _Log] = defaultdict(_Log)
         self._watchers: dict[asyncio.Event, str] = {}
 
     async def get(self, key: str) -> Record | None:
@@ -121,17 +138,35 @@ class MemoryStore:
         bounds.named(log, *(each for each, _ in events))
         bounds.sized(events)
         held = self._logs[log]
-        before = len(held)
+        before = held.last
         for each, body in events:
-            if each not in held:
-                held[each] = Event(len(held) + 1, each, bytes(body))
-        return len(held) - before
+            if each not in held.events and each not in held.trimmed:
+                held.last += 1
+                held.events[each] = Event(held.last, each, bytes(body))
+        return held.last - before
 
     async def read(self, log: str, after: int = 0, *, limit: int = 1000) -> Sequence[Event]:
         """See `Store.read`."""
         bounds.paged(limit)
-        held = self._logs.get(log, {})
+        held = self._logs[log].events if log in self._logs else {}
         return [event for event in held.values() if event.offset > after][:limit]
+
+    async def trim(self, log: str, before: int, *, forget: int = 0) -> int:
+        """See `Store.trim`."""
+        bounds.named(log)
+        if log not in self._logs:
+            return 0
+        held = self._logs[log]
+        events = islice(held.events.values(), bounds.MAX_TRIMMED)
+        trimmed = [event for event in events if event.offset < before]
+        for event in trimmed:
+            del held.events[event.id]
+            held.trimmed[event.id] = event.offset
+        ids = islice(held.trimmed.items(), bounds.MAX_TRIMMED)
+        forgotten = [each for each, offset in ids if offset < forget]
+        for each in forgotten:
+            del held.trimmed[each]
+        return len(trimmed) + len(forgotten)
 
     def _step(self, step: Advance, now: int) -> Advanced:
         held = self._levels.get(step.level, now) or 0

@@ -218,8 +218,7 @@ class RedisStore:
         if not events:
             return 0
         arguments = [part for each, body in events for part in (each.encode(), bytes(body))]
-        keys = [self._key("log", log), self._key("ids", log)]
-        return int(await self._run(scripts.APPEND, keys, *arguments))
+        return int(await self._run(scripts.APPEND, self._of(log), *arguments))
 
     async def read(self, log: str, after: int = 0, *, limit: int = 1000) -> Sequence[Event]:
         """See `Store.read`."""
@@ -231,6 +230,15 @@ class RedisStore:
             Event(int(offset.partition(b"-")[0]), event[b"id"].decode(), event[b"body"])
             for offset, event in found
         ]
+
+    async def trim(self, log: str, before: int, *, forget: int = 0) -> int:
+        """See `Store.trim`."""
+        bounds.named(log)
+        found = await self._run(scripts.TRIM, self._of(log), before, forget, bounds.MAX_TRIMMED)
+        return int(found)
+
+    def _of(self, log: str) -> Sequence[str]:
+        return [self._key(kind, log) for kind in ("log", "ids", "trimmed", "last")]
 
     def _key(self, kind: str, name: str) -> str:
         return f"{self._prefix}{kind}:{name}"

@@ -148,17 +148,51 @@ RELEASE = Script(
 APPEND = Script(
     """
 local new = 0
+if redis.call('EXISTS', KEYS[4]) == 0 then
+  redis.call('SET', KEYS[4], redis.call('SCARD', KEYS[2]))
+end
 for at = 1, #ARGV, 2 do
-  if redis.call('SADD', KEYS[2], ARGV[at]) == 1 then
-    local offset = redis.call('SCARD', KEYS[2])
-    redis.call('XADD', KEYS[1], offset .. '-0', 'id', ARGV[at], 'body', ARGV[at + 1])
+  local id = ARGV[at]
+  if not redis.call('ZSCORE', KEYS[3], id) and redis.call('SADD', KEYS[2], id) == 1 then
+    local offset = redis.call('INCR', KEYS[4])
+    redis.call('XADD', KEYS[1], offset .. '-0', 'id', id, 'body', ARGV[at + 1])
     new = new + 1
   end
 end
 return new
 """
 )
-"""Keys: stream, ids. Args: id and body of each event. Returns how many were new."""
+"""Keys: stream, ids, trimmed ids by offset, last offset. Args: id and body of each event.
+
+Returns how many were new. A log of a version that kept no last offset has as many ids.
+"""
+
+TRIM = Script(
+    """
+local before, forget, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local removed = 0
+while before > 0 and removed < most do
+  local count, till = math.min(AT_ONCE, most - removed), '(' .. ARGV[1] .. '-0'
+  local events = redis.call('XRANGE', KEYS[1], '-', till, 'COUNT', count)
+  for _, event in ipairs(events) do
+    local id, name = event[1], event[2][2]
+    redis.call('XDEL', KEYS[1], id)
+    redis.call('SREM', KEYS[2], name)
+    redis.call('ZADD', KEYS[3], string.match(id, '^%d+'), name)
+    removed = removed + 1
+  end
+  if #events < count then break end
+end
+local last = '(' .. ARGV[2]
+local ids = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', last, 'LIMIT', 0, most)
+for _, name in ipairs(ids) do redis.call('ZREM', KEYS[3], name) end
+return removed + #ids
+""".replace("AT_ONCE", "16")
+)
+"""Keys: as `APPEND`. Args: first offset that stays, first that is not forgotten, most of each.
+
+Returns how many events and ids were removed.
+"""
 
 ADVANCE = Script(
     _CLOCK

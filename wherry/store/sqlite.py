@@ -140,6 +140,10 @@ class SqliteStore:
         """See `Store.read`."""
         return await self._call(lambda db: db.read(log, after, limit))
 
+    async def trim(self, log: str, before: int, *, forget: int = 0) -> int:
+        """See `Store.trim`; the file does not shrink, new events take the place."""
+        return await self._call(lambda db: db.trim(log, before, forget))
+
     async def _call(self, work: Callable[[Database], T]) -> T:
         """Do ``work`` in the store's thread: the only way to the database."""
         database = self._database

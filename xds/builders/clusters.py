@@ -63,6 +63,8 @@ def service_cluster(service: Service, *, checked: bool = False) -> Resource:
     body = assembled(
         Cluster, name=name, metadata=_known(service=service.spec.selector.get("app", name))
     )
+    if service.spec.grpc:
+        body += _http2_only()
     refs = frozenset({(ENDPOINT, name)})
     return Resource(CLUSTER, name, body + _manners(checked=checked), refs, sources=_made_from(name))
 
@@ -104,18 +106,32 @@ def _manners(*, checked: bool) -> bytes:
 
 def platform_cluster(name: str, host: str, port: int) -> Resource:
     """Return the cluster of one of Wherry's own gRPC services at a fixed address."""
+    return _static(name, host, port, _over_http2())
+
+
+def app_cluster(name: str, port: int, *, grpc: bool = False) -> Resource:
+    """Return the cluster of the program beside a sidecar, on loopback.
+
+    Args:
+        name: The cluster's.
+        port: Where the program listens.
+        grpc: Whether it speaks gRPC, and so HTTP/2 alone.
+    """
+    return _static(name, "127.0.0.1", port, _over_http2() if grpc else {})
+
+
+def _over_http2() -> dict[str, Any]:
+    """Return the options of a cluster that speaks HTTP/2 alone, and notices a dead peer."""
     keepalive = KeepaliveSettings(interval=seconds(30), timeout=seconds(5))
     http2 = HttpProtocolOptionsExplicitHttpConfig(
         http2_protocol_options=Http2ProtocolOptions(connection_keepalive=keepalive)
     )
-    return _static(
-        name, host, port, {_HTTP: packed(HttpProtocolOptions(explicit_http_config=http2))}
-    )
+    return {_HTTP: packed(HttpProtocolOptions(explicit_http_config=http2))}
 
 
-def app_cluster(name: str, port: int) -> Resource:
-    """Return the cluster of the program beside a sidecar, on loopback."""
-    return _static(name, "127.0.0.1", port, {})
+@cache
+def _http2_only() -> bytes:
+    return encode(Cluster(typed_extension_protocol_options=_over_http2()))
 
 
 _HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -44,6 +44,9 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     HeaderMutation,
 )
+from envoy_data_plane.envoy.extensions.http.original_ip_detection.custom_header.v3 import (
+    CustomHeaderConfig,
+)
 from envoy_data_plane.envoy.type.metadata.v3 import (
     MetadataKey,
     MetadataKeyPathSegment,
@@ -58,8 +61,10 @@ from envoy_data_plane.envoy.type.tracing.v3 import (
 )
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
+from xds.bootstrap import FLUSH
 from xds.builders.access import ALLOW, CHECK, DENY
 from xds.builders.messages import (
+    ADDRESS_HEADER,
     CUT,
     METADATA,
     SCOPE_HEADER,
@@ -84,9 +89,8 @@ TELEMETRY, POLICY = "wherry/telemetry", "wherry/policy"
 CHECK_TIMEOUT = 1.0
 """Seconds that a check may take; then the request is refused."""
 
-FLUSH = 0.2
-"""Seconds that an access log entry waits at most."""
-
+_PEER = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
+_DETECTION = "envoy.http.original_ip_detection.custom_header"
 _ESCAPED = HttpConnectionManagerPathWithEscapedSlashesAction
 _OVERWRITE = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -124,6 +128,7 @@ def calls(
     mutations = [
         _overwriting(SOURCE_HEADER, member.service),
         _overwriting(SOURCE_VERSION_HEADER, member.version),
+        _overwriting(ADDRESS_HEADER, _PEER) if edge else assembled(Mutation, remove=ADDRESS_HEADER),
     ]
     if scoped:
         mutations.append(_overwriting(SCOPE_HEADER, key_of_requests(routes)))
@@ -174,6 +179,7 @@ def serves(name: str, address: Address, routes: str, member: Member) -> Resource
         _literal("destination", member.service),
         _literal("destination_version", member.version),
         assembled(CustomTag, tag="usage", value=f"%DYNAMIC_METADATA({CHECK}:usage)%"),
+        assembled(CustomTag, tag="grpc_status", value="%GRPC_STATUS_NUMBER%"),
     ]
     manager = _by_name(routes) + _manager(name, tags) + _serving()
     return _listener(name, address, manager, [routes], [TELEMETRY, POLICY])
@@ -195,6 +201,10 @@ def _serving() -> bytes:
         _router(),
     ]
     manager = _manners(filters, escaped=_ESCAPED.REJECT_REQUEST)
+    detected = packed(CustomHeaderConfig(header_name=ADDRESS_HEADER))
+    manager.original_ip_detection_extensions = [
+        TypedExtensionConfig(name=_DETECTION, typed_config=detected)
+    ]
     manager.local_reply_config = LocalReplyConfig(
         mappers=[_saying(UNREACHED, "UF"), _saying(CUT, "UC")]
     )

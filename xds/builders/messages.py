@@ -25,6 +25,12 @@ SOURCE_HEADER = "x-wherry-source"
 SOURCE_VERSION_HEADER = "x-wherry-source-version"
 """Who calls; each outbound listener overwrites both."""
 
+ADDRESS_HEADER = "x-wherry-address"
+"""The client's address, as the Envoy at the edge saw it; other outbound listeners remove it.
+
+Sidecars believe it, and not ``X-Forwarded-For``, which every member of the mesh may write.
+"""
+
 SCOPE_HEADER = "x-wherry-scope"
 """Where a request's routes are; each outbound listener overwrites it, and routes remove it."""
 

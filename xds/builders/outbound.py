@@ -44,7 +44,7 @@ class Outbound:
         """Build the hosts of the services ``names`` again."""
         for name in names:
             if name in services:
-                entries = self._table.at(name) or [plain(name)]
+                entries = self._table.at(name) or [plain(name, grpc=services[name].spec.grpc)]
                 domains = self._domains[name] = _domains(name, services)
                 host = self.hosts[name] = virtual_host(name, domains, entries, total=True)
                 self._routes[name] = configuration(f"{OUTBOUND}/{name}", [host])

@@ -108,8 +108,12 @@ def _sidecar(
     app = f"app/{scope.app_port}"
     name = f"inbound/{scope.service}/{scope.version}"
     rules = bound(parts.world, labels, parts.guarded)
-    yield memory.once("app", lambda: clusters.app_cluster(app, scope.app_port))
-    yield memory.once(rules, lambda: routes.inbound(name, app, filters(rules), rules.sources))
+    grpc = scope.service in parts.grpc
+    yield memory.once(("app", grpc), lambda: clusters.app_cluster(app, scope.app_port, grpc=grpc))
+    yield memory.once(
+        (rules, grpc),
+        lambda: routes.inbound(name, app, filters(rules), rules.sources, grpc=grpc),
+    )
     inbound = socket_address(scope.address, scope.inbound_port)
     yield memory.once("inbound", lambda: listeners.serves("inbound", inbound, name, member))
     outbound = socket_address(LOOPBACK, scope.outbound_port)

@@ -69,6 +69,7 @@ class Parts:
         platform: Clusters of Wherry's own services.
         sidecars: Who may call what.
         guarded: Names of API products by the program that they guard.
+        grpc: Programs that speak gRPC, by the name that they register for.
         marks: What changed since an earlier look.
     """
 
@@ -83,6 +84,8 @@ class Parts:
         self.platform: tuple[Resource, ...] = ()
         self.sidecars = Sidecars(self.world)
         self.guarded = self.world.guarded()
+        self.grpc = NONE
+        self._calls = NONE
         self.marks = Marks()
         self._covered = NONE
         self._entries: dict[str, tuple[Entry, ...]] = {}
@@ -145,11 +148,29 @@ class Parts:
         )
         for key in [key for key in self._ports if key[0] in gateways]:
             del self._ports[key]
+        routes |= self._spoken(services)
         hosts = self._reattach(before, routes).union(*map(named_like, services))
         self.outbound.build(hosts, world.services)
         if self._clients is not None:
             self._clients.build(hosts, world.services)
         return hosts
+
+    def _spoken(self, services: frozenset[str]) -> frozenset[str]:
+        """Note who speaks gRPC; return the routes to services of which that is another answer."""
+        if not services:
+            return NONE
+        calls = {name for name, each in self.world.services.items() if each.spec.grpc}
+        other, self._calls = self._calls ^ calls, frozenset(calls)
+        self.grpc = frozenset(
+            self.world.services[name].spec.selector.get("app", name) for name in calls
+        )
+        if not other:
+            return NONE
+        return frozenset(
+            name
+            for name, route in self.world.http_routes.items()
+            if any(each.name in other for rule in route.spec.rules for each in rule.backend_refs)
+        )
 
     def _build_clusters(self, before: World, services: frozenset[str]) -> frozenset[str]:
         """Build the clusters of changed services, and of those newly or no longer checked.
@@ -185,7 +206,7 @@ class Parts:
                 if self._clients is not None:
                     self._clients.detach(old)
             if new is not None:
-                come = self._entries[name] = entries(new)
+                come = self._entries[name] = entries(new, self._calls)
                 hosts |= self.outbound.attach(new, come)
                 for port in self._ports.values():
                     port.attach(new, come)

@@ -16,8 +16,8 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.google.protobuf import Any
 
-from xds.builders.messages import SCOPE_HEADER, Source, assembled, seconds
-from xds.builders.rules import Entry, retries
+from xds.builders.messages import ADDRESS_HEADER, SCOPE_HEADER, Source, assembled, seconds
+from xds.builders.rules import CALL_IDLE, Entry, retries
 from xds.encode import encode
 from xds.resource import CLUSTER, ROUTE, Resource
 
@@ -135,7 +135,12 @@ def _nothing() -> bytes:
 
 
 def inbound(
-    name: str, cluster: str, filters: Mapping[str, Any], sources: frozenset[Source] = frozenset()
+    name: str,
+    cluster: str,
+    filters: Mapping[str, Any],
+    sources: frozenset[Source] = frozenset(),
+    *,
+    grpc: bool = False,
 ) -> Resource:
     """Return the one route of a sidecar to its program.
 
@@ -144,14 +149,20 @@ def inbound(
         cluster: Where the program listens.
         filters: Settings of filters by filter name (access rules), for every request.
         sources: What the settings were made from.
+        grpc: Whether the program speaks gRPC.
     """
+    idle = seconds(CALL_IDLE) if grpc else None
     route = Route(
         match=RouteMatch(prefix="/"),
-        route=RouteAction(cluster=cluster, timeout=seconds(0)),
+        route=RouteAction(cluster=cluster, timeout=seconds(0), idle_timeout=idle),
         name="app",
     )
     host = VirtualHost(
-        name="app", domains=[ANY], routes=[route], typed_per_filter_config=dict(filters)
+        name="app",
+        domains=[ANY],
+        routes=[route],
+        typed_per_filter_config=dict(filters),
+        request_headers_to_remove=[ADDRESS_HEADER],
     )
     return configuration(name, [_host(host, frozenset({cluster}), sources)])
 

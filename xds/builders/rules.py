@@ -3,7 +3,7 @@
 Source: https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -46,6 +46,9 @@ from xds.encode import encode
 REQUEST_TIMEOUT = 60.0
 """Seconds for a whole request where no route says otherwise."""
 
+CALL_IDLE = 3600.0
+"""Seconds for which nothing may move in a call of gRPC, which has no bound but its client's."""
+
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 """Methods that may be sent again even when a program may have seen the request.
 
@@ -79,13 +82,13 @@ class Entry:
         return self.order[:5] == _EVERYTHING
 
 
-def entries(route: api.HTTPRoute) -> tuple[Entry, ...]:
-    """Return every match of every rule of ``route``."""
+def entries(route: api.HTTPRoute, grpc: Container[str] = ()) -> tuple[Entry, ...]:
+    """Return every match of every rule of ``route``; ``grpc`` are the services that speak gRPC."""
     source = ("HTTPRoute", route.name)
     return tuple(
         Entry(
             (*_precedence(match), route.name, i, j),
-            _routes(f"{route.name}/{rule.name or i}", rule, match),
+            _routes(f"{route.name}/{rule.name or i}", rule, match, grpc),
             frozenset(backend.name for backend in rule.backend_refs),
             source,
         )
@@ -94,11 +97,16 @@ def entries(route: api.HTTPRoute) -> tuple[Entry, ...]:
     )
 
 
-def plain(service: str) -> Entry:
-    """Return what rules calls to a service that no route is attached to: all go to it."""
+def plain(service: str, *, grpc: bool = False) -> Entry:
+    """Return what rules calls to a service that no route is attached to: all go to it.
+
+    Args:
+        service: Its name.
+        grpc: Whether it speaks gRPC.
+    """
     rule = api.Rule(backend_refs=[api.BackendRef(name=service)])
     match = api.Match()
-    routes = _routes(service, rule, match)
+    routes = _routes(service, rule, match, (service,) if grpc else ())
     order = (*_precedence(match), service, 0, 0)
     return Entry(order, routes, frozenset({service}), ("Service", service))
 
@@ -118,7 +126,7 @@ def _precedence(match: api.Match) -> tuple[int, int, int, int, int]:
     )
 
 
-def _routes(name: str, rule: api.Rule, match: api.Match) -> bytes:
+def _routes(name: str, rule: api.Rule, match: api.Match, grpc: Container[str]) -> bytes:
     """Return the route of one match; two where safe methods are sent again more often."""
     backends = tuple((backend.name, backend.weight) for backend in rule.backend_refs)
     named, matched = assembled(Route, name=name), _match(match)
@@ -126,9 +134,10 @@ def _routes(name: str, rule: api.Rule, match: api.Match) -> bytes:
         return _hosted(named + assembled(Route, match=matched) + _refusal())
     headers = _header_changes(rule.filters)
     request, per_try = rule.timeouts.request, rule.timeouts.backend_request
+    calls = any(backend in grpc for backend, _ in backends)
 
     def route(matched: bytes, *, safe: bool) -> bytes:
-        action = _target(backends) + _manners(request, per_try, safe=safe)
+        action = _target(backends) + _manners(request, per_try, safe=safe, grpc=calls)
         return _hosted(named + assembled(Route, match=matched, route=action) + headers)
 
     if match.method is not None:
@@ -197,14 +206,15 @@ def _target(backends: Sequence[tuple[str, int]]) -> bytes:
 
 
 @lru_cache(maxsize=1 << 10)
-def _manners(request: str | None, per_try: str | None, *, safe: bool) -> bytes:
+def _manners(request: str | None, per_try: str | None, *, safe: bool, grpc: bool) -> bytes:
     """Return how long requests may take and when they are sent again.
 
     What `retries` says of every route is not said again.
     """
-    timeout = seconds(parsed(request) if request else REQUEST_TIMEOUT)
+    timeout = seconds(parsed(request) if request else 0 if grpc else REQUEST_TIMEOUT)
+    idle = seconds(CALL_IDLE) if grpc else None
     policy = _retry_policy(per_try, safe=safe) if safe or per_try else None
-    return encode(RouteAction(timeout=timeout, retry_policy=policy))
+    return encode(RouteAction(timeout=timeout, idle_timeout=idle, retry_policy=policy))
 
 
 @cache

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from wherry.serve import Address, bound, listening
+from wherry.sums import Sums
 from wherry.web import local_names_only
 from xds.operators import merged
 from xds.operators.http import Gate, Limits
@@ -74,7 +75,7 @@ class _Said:
 class _Front:
     pilots: Sockets
     limits: Limits
-    sums: merged.Sums = field(default_factory=merged.Sums)
+    sums: Sums = field(default_factory=Sums)
     summing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def application(self, where: Address) -> web.Application:

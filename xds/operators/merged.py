@@ -1,21 +1,14 @@
 """What several Pilots say of their clients, as one would say it."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
 from xds.load.status import ClusterLoad
 
 Json = Mapping[str, Any]
-
-_Key = tuple[str, str, tuple[tuple[str, str], ...]]
-"""Family, sample and labels."""
-_LASTING = frozenset({"counter", "histogram"})
-"""Types of metrics whose values only grow."""
 
 
 def listing(answers: Iterable[Json]) -> dict[str, Any]:
@@ -64,40 +57,3 @@ def loads(answers: Sequence[Json]) -> dict[str, Any]:
         "nodes": sorted((n for a in answers for n in a["nodes"]), key=lambda n: str(n["node"])),
         "omitted": sum(answer["omitted"] for answer in answers),
     }
-
-
-class Sums:
-    """Metrics of several Pilots added up; what only grows never falls when one of them ends."""
-
-    def __init__(self) -> None:
-        self._families: dict[str, Metric] = {}
-        self._last: dict[int, dict[_Key, float]] = {}
-        self._ended: dict[_Key, float] = {}
-
-    def add(self, texts: Mapping[int, str], silent: Set[int] = frozenset()) -> tuple[Metric, ...]:
-        """Return the sums.
-
-        Args:
-            texts: The exposition of each Pilot, by a number that is its alone.
-            silent: Those that run and gave none this time; what they counted stays as it was.
-        """
-        for number in self._last.keys() - texts.keys() - silent:
-            for key, value in self._last.pop(number).items():
-                self._ended[key] = self._ended.get(key, 0.0) + value
-        sums = dict(self._ended)
-        for number in self._last.keys() - texts.keys():
-            for key, value in self._last[number].items():
-                sums[key] = sums.get(key, 0.0) + value
-        for number, text in texts.items():
-            last = self._last[number] = {}
-            for family in text_string_to_metric_families(text):
-                self._families.setdefault(family.name, family)
-                for sample in family.samples:
-                    key = (family.name, sample.name, tuple(sample.labels.items()))
-                    sums[key] = sums.get(key, 0.0) + sample.value
-                    if family.type in _LASTING:
-                        last[key] = sample.value
-        made = {n: Metric(n, f.documentation, f.type) for n, f in self._families.items()}
-        for (name, sample_name, labels), value in sums.items():
-            made[name].add_sample(sample_name, dict(labels), value)
-        return tuple(made.values())

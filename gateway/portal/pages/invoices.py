@@ -57,7 +57,7 @@ async def _invoices(site: Site, request: web.Request) -> web.StreamResponse:
         )
         for each in listed
     ]
-    columns = ("Number", "Period", "Total", "Open")
+    columns = ("Number", "Period", "Due", "Open")
     content = (
         el("div", table("Invoices", columns, rows), class_="card")
         if rows

@@ -48,10 +48,10 @@ async def _make(site: Site, request: web.Request) -> web.StreamResponse:
 
 
 async def _rotate(site: Site, request: web.Request) -> web.StreamResponse:
-    key = await _own(site, request)
+    key, consumer = await _own(site, request), account_of(request).consumer
     days = _days((await fields(request)).get(f"ends-{key.prefix}", ""))
     try:
-        text = await site.parts.rotate_key(key.prefix, days)
+        text = await site.parts.rotate_key(consumer, key.prefix, days)
     except Unwell as error:
         return await _page(site, request, str(error))
     return _shown_once(site, request, text, f"The key that follows {key.prefix}")
@@ -60,7 +60,7 @@ async def _rotate(site: Site, request: web.Request) -> web.StreamResponse:
 async def _revoke(site: Site, request: web.Request) -> web.StreamResponse:
     key = await _own(site, request)
     try:
-        await site.parts.revoke_key(key.prefix)
+        await site.parts.revoke_key(account_of(request).consumer, key.prefix)
     except Unwell as error:
         return await _page(site, request, str(error))
     return to("/keys", "revoked")

@@ -6,6 +6,9 @@ Source: OpenAPI 3.0 and 3.1, schema objects; RFC 6901 for ``$ref``
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
+
+from wherry.pointer import steps_of
 
 MAX_DEPTH = 8
 """How deep a schema is shown; what is deeper is named only."""
@@ -90,9 +93,8 @@ class Refs:
         if not ref.startswith("#/"):
             return None
         place: object = self._document
-        for part in ref[2:].split("/"):
-            key = part.replace("~1", "/").replace("~0", "~")
-            place = place.get(key) if isinstance(place, Mapping) else None
+        for step in steps_of(unquote(ref)):
+            place = place.get(step) if isinstance(place, Mapping) else None
         return place
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from gateway.call import Caller, Head
+from gateway.fields import named
 from gateway.traffic.cache import dates
 from gateway.traffic.cache.directives import Directives
 from gateway.traffic.cache.entry import Entry
@@ -32,23 +33,27 @@ class Asked:
         product: Whose route it is.
         caller: Who was identified.
         own: Fields that are taken out before it is sent on, in lower case.
+        variant: What else decides which upstream it gets to and what is sent there: the route, a
+            split's choice, what a transform says of the caller.
     """
 
     head: Head
     product: str
     caller: Caller
     own: Collection[str] = ()
+    variant: str = ""
 
     @property
     def uri(self) -> Uri:
         """What it is about."""
         head = self.head
-        return Uri(self.product, f"{head.scheme}://{head.host}", head.path.text, head.query)
+        called = head.authority or head.host
+        return Uri(self.product, f"{head.scheme}://{called}", head.path.text, head.query)
 
     def place(self, *, by_consumer: bool) -> Place:
         """Return where answers to it are kept."""
         who = f"{self.caller.consumer}\n{self.caller.subject or ''}" if by_consumer else ""
-        return self.uri, who
+        return self.uri, f"{who}\n{self.variant}" if self.variant else who
 
     @property
     def said(self) -> Directives:
@@ -77,13 +82,16 @@ class Asked:
     def digest(self, vary: tuple[str, ...]) -> bytes:
         """Return a digest of the values of the fields ``vary``; the values themselves are not kept.
 
-        What the gateway says to the upstream about the caller counts as the gateway says it.
+        What the gateway says to the upstream about the caller counts as the gateway says it, and
+        what it does not pass on counts as absent, so that nobody can have one answer kept as
+        another.
         """
         digest = blake2b(digest_size=16)
+        gone = named(self.head.headers) if vary else frozenset[str]()
         for name in vary:
             if name == "x-wherry-consumer":
                 values = [self.caller.consumer]
-            elif name in self.own:
+            elif name in self.own or name in gone:
                 values = []
             else:
                 values = [value.strip() for value in self.head.headers.getall(name, ())]

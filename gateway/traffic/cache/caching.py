@@ -3,8 +3,7 @@
 Source: RFC 9111, RFC 5861 (stale-while-revalidate, stale-if-error), RFC 9211 (Cache-Status)
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
@@ -14,7 +13,7 @@ from gateway.call import Answer, Fields
 from gateway.path import split
 from gateway.problem import Refused
 from gateway.traffic.cache import dates
-from gateway.traffic.cache.asked import CONDITIONS, Asked, of_not_modified, varying
+from gateway.traffic.cache.asked import Asked, of_not_modified, varying
 from gateway.traffic.cache.directives import Directives
 from gateway.traffic.cache.entry import (
     HIDDEN,
@@ -26,6 +25,7 @@ from gateway.traffic.cache.entry import (
     tags,
 )
 from gateway.traffic.cache.kept import Cache, Place, Uri
+from gateway.traffic.cache.outcome import Answered, Forward, Hit, Keep
 from wherry.model.resource import seconds
 from wherry.model.traffic import Cache as Model
 
@@ -35,70 +35,6 @@ NAME = "wherry"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _BROKEN = frozenset({500, 502, 503, 504})
 _GOOD = range(200, 400)
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """A request that the upstream answers.
-
-    Attributes:
-        asked: The request.
-        at: Unix seconds when it is sent.
-        why: In ``Cache-Status``: ``uri-miss``, ``vary-miss``, ``stale``, ``request``, ``method``
-            or ``bypass``.
-        place: Where the answer is kept.
-        entry: The kept answer that the upstream is asked about, or that may stand in for it.
-        conditions: Fields that take the place of the client's own `CONDITIONS`; empty: those
-            stay.
-        keeps: Whether the answer may be kept.
-    """
-
-    asked: Asked
-    at: float
-    why: str
-    place: Place
-    entry: Entry | None = None
-    conditions: Mapping[str, str] = field(default_factory=dict)
-    keeps: bool = False
-
-    def condition(self, fields: CIMultiDict[str]) -> None:
-        """Set the conditions in the fields that are sent on."""
-        if self.conditions:
-            for name in CONDITIONS:
-                fields.popall(name, None)
-            fields.update(self.conditions)
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A request that a kept answer answers.
-
-    Attributes:
-        answer: For the client; to HEAD, the length of the body counts and not the body.
-        refresh: What to ask the upstream after that, as a GET; None: nothing.
-    """
-
-    answer: Answer
-    refresh: Forward | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """An answer that is kept once its body has come whole.
-
-    Attributes:
-        most: Most bytes of the body; if more come, it is not kept.
-        place: Where.
-        entry: All but the body.
-    """
-
-    most: int
-    place: Place
-    entry: Entry
-
-
-Answered = Keep | Answer | None
-"""What becomes of an upstream's answer: it is kept too, another takes its place, or neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +255,7 @@ class Caching:
             try:
                 there = urlsplit(urljoin(here, where))
                 path, query = split(f"{there.path}?{there.query}" if there.query else there.path)
-                origin = f"{there.scheme}://{there.hostname}"
+                origin = f"{there.scheme}://{there.netloc.lower()}"
             except (ValueError, Refused):
                 continue
             if origin == uri.origin:

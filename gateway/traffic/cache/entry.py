@@ -14,6 +14,9 @@ from gateway.traffic.cache.directives import Directives
 HEURISTIC = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
 """Statuses that may be kept although the answer says nothing (RFC 9110 section 15.1)."""
 
+_OF_ONE_REQUEST = frozenset({405, 414, 501})
+"""Statuses that say less of a resource than of a request; another client may get another one."""
+
 UNDERSTOOD = HEURISTIC | {302, 303, 307, 451}
 """Statuses that may be kept; parts of answers (206) never are."""
 
@@ -165,4 +168,4 @@ def lifetime(
         expires = dates.parsed(headers["Expires"], now)
         date = dates.parsed(headers.get("Date"), now)
         return 0.0 if expires is None else max(0.0, expires - (now if date is None else date))
-    return default if default is not None and status in HEURISTIC else 0.0
+    return default if default is not None and status in HEURISTIC - _OF_ONE_REQUEST else 0.0

@@ -1,14 +1,12 @@
 """Orders to forget kept answers, which reach every process of the gateway by way of the Store."""
 
-import asyncio
 import json
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gateway.traffic.cache.kept import Cache
-from wherry.errors import WherryError
-from wherry.store import Conflict, Record, Store
+from wherry.store import Conflict, Record, Store, View
+from wherry.store.follow import follow
 
 RECORD = "cache/purges"
 """Key of the record that holds the last orders."""
@@ -17,9 +15,6 @@ MAX_ORDERS = 256
 """Orders that the record holds; who missed more than these forgets everything."""
 
 _TRIES = 20
-_RETRY_SECONDS = 1.0
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +84,10 @@ class Purger:
 
     async def follow(self) -> None:
         """Carry out orders until cancelled; while the Store fails, they wait for it."""
-        while True:
-            try:
-                async for view in self._store.watch(RECORD):
-                    self.take(view.get(RECORD))
-            except WherryError:
-                logger.exception("purges cannot be followed")
-            await asyncio.sleep(_RETRY_SECONDS)
+        await follow(self._store, RECORD, self._look, what="purges")
+
+    async def _look(self, view: View) -> None:
+        self.take(view.get(RECORD))
 
     def take(self, record: Record | None) -> None:
         """Carry out the orders of ``record`` that are new since the last look.

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from wherry.errors import WherryError
+from wherry.pointer import pointer_of, steps_of
 
 MAX_DEPTH = 64
 """Most objects and lists inside each other."""
@@ -47,7 +48,7 @@ class WrongDocument(WherryError):
 
 def pointer(path: Sequence[str | int]) -> str:
     """Return the JSON pointer of ``path``, as a fragment like ``#/paths/~1pets``."""
-    return "#" + "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in path)
+    return "#" + pointer_of(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,7 @@ class Document:
             raise WrongDocument((*path, "$ref"), f"{reference[:80]!r}", expected)
         value: Any = self.data
         steps: list[str | int] = []
-        for raw in reference[2:].split("/") if len(reference) > 1 else ():
-            step = unquote(raw).replace("~1", "/").replace("~0", "~")
+        for step in steps_of(unquote(reference)):
             if isinstance(value, Mapping) and step in value:
                 value = value[step]
                 steps.append(step)

@@ -14,11 +14,12 @@ from uuid import UUID
 
 import jsonschema_rs
 
+from gateway.traffic.openapi.branching import Branching
 from gateway.traffic.openapi.document import DATA, Document, Path, WrongDocument, pointer
-from gateway.traffic.openapi.violation import MAX_VIOLATIONS, Violation, of_error
+from gateway.traffic.openapi.violation import MAX_VIOLATIONS, Violation, of_error, of_whole
 
 _URI = "urn:openapi"
-_BACKTRACKS = 100_000
+_LINEAR = "a pattern that takes linear time: no look-around, no reference back, no huge count"
 _JOINS = ("allOf", "anyOf", "oneOf")
 _INT32 = range(-(1 << 31), 1 << 31)
 
@@ -49,17 +50,21 @@ class Schema:
         properties: Types of the members of an object, as far as they are described.
         items: Types of the items of a list.
         validator: Compiled.
+        branches: Whether it is told only that a value does not fit; see `branching`.
     """
 
     types: frozenset[str]
     properties: Mapping[str, frozenset[str]]
     items: frozenset[str]
     validator: jsonschema_rs.Validator
+    branches: bool
 
     def violations(self, where: str, value: Any) -> list[Violation]:
         """Return where ``value`` does not fit; at most `MAX_VIOLATIONS`."""
         if self.validator.is_valid(value):
             return []
+        if self.branches:
+            return [of_whole(where, value)]
         errors = islice(self.validator.iter_errors(value), MAX_VIOLATIONS)
         return [of_error(where, error) for error in errors]
 
@@ -80,6 +85,7 @@ class Schemas:
             )
             for answer in (False, True)
         }
+        self._branching = Branching(document)
         self._compiled: dict[tuple[Path, bool], Schema] = {}
 
     def compiled(self, path: Path, *, answer: bool) -> Schema:
@@ -104,6 +110,7 @@ class Schemas:
                 {name: frozenset(self._types(each)) for name, each in self._members(path)},
                 frozenset(self._item_types(path)),
                 self._validator(path, answer=answer),
+                self._branching.of(path),
             )
         return self._compiled[place]
 
@@ -115,12 +122,15 @@ class Schemas:
                 registry=self._views[answer],
                 formats=_FORMATS,
                 validate_formats=True,
-                pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS),
+                # An engine that goes back can be kept busy for minutes by one body.
+                pattern_options=jsonschema_rs.RegexOptions(),
                 offline=True,
             )
         except (jsonschema_rs.ValidationError, ValueError) as error:
             where = tuple(getattr(error, "instance_path", ())) or path
             message = str(getattr(error, "message", error)).splitlines()[0]
+            if message.endswith('is not a "regex"'):
+                raise WrongDocument(where, f"pattern {message[:120]}", _LINEAR) from None
             raise WrongDocument(where, f"no schema ({message[:120]})", "a JSON schema") from None
 
     def _types(self, path: Path, depth: int = 0) -> Iterator[str]:

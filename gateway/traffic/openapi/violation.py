@@ -7,6 +7,7 @@ import jsonschema_rs
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from gateway.traffic.openapi.document import kind
+from wherry.pointer import pointer_of
 
 MAX_VIOLATIONS = 20
 """Most that are told of one call."""
@@ -36,16 +37,19 @@ class Violation:
         return {"where": self.where, "found": self.found, "expected": self.expected}
 
 
+def of_whole(where: str, value: object) -> Violation:
+    """Return that the value at ``where`` does not fit its schema, without telling which part."""
+    return Violation(where, _a(kind(value)), "one that fits its schema")
+
+
 def of_error(where: str, error: jsonschema_rs.ValidationError) -> Violation:
     """Return what a schema's validator says of the value at ``where``."""
-    place = where + "".join(
-        "/" + str(step).replace("~", "~0").replace("/", "~1") for step in error.instance_path
-    )
+    place = where + pointer_of(error.instance_path)
     found, expected = f"{_a(kind(error.instance))}", _expected(error.kind)
     match error.kind:
         case Kind.Required():
             found = "it is missing"
-            place += "/" + error.kind.property.replace("~", "~0").replace("/", "~1")
+            place += pointer_of((error.kind.property,))
             expected = "a value"
         case Kind.AdditionalProperties() | Kind.UnevaluatedProperties():
             found = _short(f"members {', '.join(sorted(error.kind.unexpected))}")
